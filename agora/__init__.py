@@ -1,0 +1,1 @@
+"""agora: structured-concurrency ETL and streaming pipelines on trio."""

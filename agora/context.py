@@ -1,0 +1,39 @@
+"""What a part learns of the run it works in."""
+
+import logging
+from collections.abc import Callable, MutableMapping
+from contextlib import AbstractContextManager
+
+import attrs
+
+from agora.checkpoint import Checkpoint
+from agora.records import Json
+from agora.tracing.base import Span
+
+__all__ = ["RunContext"]
+
+
+@attrs.frozen(kw_only=True)
+class RunContext:
+    """Handed to `open`, `on_start` and `lifespan`; one for each part, good for the length of the run."""
+
+    pipeline: str
+    run_id: str
+    stage: str
+    """The part's own stage name: `"source"`, `"middleware:NAME"`, `"sink:NAME"`."""
+    resumed_from: Checkpoint | None
+    fence: int
+    """Fencing number of the run's lease; 0 without a checkpoint store."""
+    state: MutableMapping[str, Json]
+    """The part's own durable mapping; its changes are saved in the barrier's transaction."""
+    logger: logging.LoggerAdapter[logging.Logger]
+    _span: Callable[[str, dict[str, Json]], AbstractContextManager[Span]] = attrs.field(alias="span")
+    _count: Callable[[str, int], None] = attrs.field(alias="count")
+
+    def span(self, name: str, **attributes: Json) -> AbstractContextManager[Span]:
+        """Open a span of the run's tracer, a child of the span that is open in this task."""
+        return self._span(name, attributes)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add `n` to a counter of this part; it lands in `RunSummary.stages` and in metrics."""
+        self._count(name, n)

@@ -1,0 +1,31 @@
+"""The values that pass between parts: records, what couldn't be read, JSON-able data."""
+
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = ["Json", "Malformed", "Position", "Record"]
+
+Record: TypeAlias = Any
+"""Any Python value except `None`, which means dropped: a `dict` from the built-in sources, an attrs instance
+where a schema is given."""
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+"""Data that survives a round trip through JSON unchanged."""
+
+Position: TypeAlias = Json
+"""A cursor that only its source understands."""
+
+
+@attrs.frozen
+class Malformed:
+    """Yielded by a source in place of a record that it can't read; a failure of the source for this ordinal.
+
+    `original` is what was read: raw text (bytes where it isn't UTF-8), or a dict of strings when a conversion failed.
+    `error` says why, and names the place (file, line, byte offset).
+    `replayable`: whether a replay can make a record of `original` (false for text that can't be split into one).
+    """
+
+    original: Record
+    error: Exception
+    replayable: bool = False

@@ -1,0 +1,141 @@
+"""The one seam between agora and the machine: threads, files, the real clock and randomness.
+
+Everything that a deterministic simulation or a fault-injection test must replace is reached through `current()`.
+Two designs were weighed: passing a seam object into every part's constructor, and a context variable that is
+read when a part opens. The second won: users' constructors stay free of it, and a run inside a test is covered whole.
+"""
+
+import contextlib
+import contextvars
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, ParamSpec, TypeVar, cast
+
+import trio
+import trio.lowlevel
+import trio.testing
+
+__all__ = ["Files", "Seam", "current", "is_virtual", "use"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_THREADS = 40
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("agora_thread_limiter")
+
+
+def is_virtual() -> bool:
+    """Whether the running trio loop is on a virtual clock (`trio.testing.MockClock`)."""
+    return isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
+
+
+class Files:
+    """The file operations of agora, each a plain blocking call. Fault injection replaces this object.
+
+    Handles are unbuffered binary files: what `write` has returned for is with the operating system.
+    """
+
+    def open(self, path: Path, mode: str) -> IO[bytes]:
+        """Open unbuffered, `mode` one of `rb`, `r+b`, `w+b`, `x+b`, `ab`."""
+        return cast("IO[bytes]", path.open(mode, buffering=0))
+
+    def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
+        """Write all of `data`, whatever number of system calls that takes."""
+        view = memoryview(data)
+        while view:
+            written = handle.write(view)
+            view = view[written:]
+
+    def truncate(self, handle: IO[bytes], size: int) -> None:
+        handle.truncate(size)
+
+    def fsync(self, handle: IO[bytes]) -> None:
+        os.fsync(handle.fileno())
+
+    def sync_directory(self, path: Path) -> None:
+        """Make the names in this directory durable."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Rename, atomically, over what is there."""
+        os.replace(source, target)
+
+    def copy(self, source: Path, target: Path) -> None:
+        """Copy the content to a new inode at `target`."""
+        shutil.copyfile(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove the file; one that isn't there is no error."""
+        path.unlink(missing_ok=True)
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+
+class Seam:
+    """The real machine."""
+
+    def __init__(self) -> None:
+        self.files = Files()
+
+    def monotonic(self) -> float:
+        """Seconds of the real monotonic clock, also under a virtual trio clock."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """Wall-clock time, aware, UTC."""
+        return datetime.now(UTC)
+
+    def random_id(self) -> str:
+        """A new id: 16 hexadecimal digits."""
+        return secrets.token_hex(8)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep by the real clock. Under a virtual clock it never returns: nothing real passes there."""
+        await (trio.sleep_forever() if is_virtual() else trio.sleep(seconds))
+
+    async def in_thread(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking `fn` in a worker thread under agora's own limiter; not abandoned on cancellation.
+
+        Under a virtual clock it runs in place, since virtual time would run away while a thread works.
+        A trio checkpoint, before the call; cancellation is not delivered while `fn` runs.
+        """
+        if is_virtual():
+            await trio.lowlevel.checkpoint()
+            return fn(*args, **kwargs)
+        limiter = _limiter.get(None)
+        if limiter is None:
+            limiter = trio.CapacityLimiter(_THREADS)
+            _limiter.set(limiter)
+
+        def call() -> T:
+            return fn(*args, **kwargs)
+
+        return await trio.to_thread.run_sync(call, limiter=limiter)
+
+
+_current: contextvars.ContextVar[Seam] = contextvars.ContextVar("agora_seam", default=Seam())  # noqa: B039
+
+
+def current() -> Seam:
+    """The seam of this context; the real machine unless a test replaced it."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def use(seam: Seam) -> Iterator[Seam]:
+    """Replace the seam for this context and the tasks started in it."""
+    token: contextvars.Token[Any] = _current.set(seam)
+    try:
+        yield seam
+    finally:
+        _current.reset(token)
