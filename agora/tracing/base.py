@@ -25,9 +25,12 @@ class Tracer(Protocol):
 
     enabled: bool
 
-    def span(self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None) -> AbstractContextManager[Span]:
+    def span(
+        self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
+    ) -> AbstractContextManager[Span]:
         """Open a span for the length of a `with` block; synchronous, not a trio checkpoint.
 
-        `parent=None`: the span that is open in this task, if any. An exception that leaves the block is recorded.
+        `parent=None`: the span that is open in this task, if any. An exception that leaves the block is
+        recorded.
         """
         ...
