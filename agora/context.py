@@ -24,6 +24,11 @@ class RunContext:
     resumed_from: Checkpoint | None
     fence: int
     """Fencing number of the run's lease; 0 without a checkpoint store."""
+    transactional: bool = False
+    """True where checkpoints are saved: `prepare`, `commit` and `recover` are called, with saved tokens. False: a sink's
+    target is published whole at the end of a successful run."""
+    takeover: bool = False
+    """True where the lease was taken from a holder that isn't proven dead: it may still write to the files it has open."""
     state: MutableMapping[str, Json]
     """The part's own durable mapping; its changes are saved in the barrier's transaction."""
     logger: logging.LoggerAdapter[logging.Logger]
