@@ -1,0 +1,59 @@
+"""What a step's failure leads to, as far as its segment decides it: the hook is told, and `"pass"` is applied."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from agora.deadletter import SOURCE_ENTRY, Entry
+from agora.middlewares.step import Policy, Step
+from agora.records import Record
+from agora.runtime.batch import EntryPoint, Failure
+from agora.runtime.copying import keep
+from agora.runtime.counting import StageCount
+
+__all__ = ["StepRules", "maybe_await"]
+
+
+async def maybe_await(value: object) -> object:
+    """The value, awaited where it is awaitable: hooks may be plain or async."""
+    return await value if inspect.isawaitable(value) else value
+
+
+@attrs.frozen(kw_only=True)
+class StepRules:
+    """What the segments of one chain share: counters, the default policy, where replays would start."""
+
+    steps: Sequence[Step]
+    default: Policy
+    letters: bool
+    """Whether there is a dead-letter queue, so that letters need an entry."""
+    counts: Mapping[str, StageCount]
+
+    def count(self, step: Step) -> StageCount:
+        return self.counts[step.stage]
+
+    def marks(self, step: Step) -> bool:
+        """Whether a replay must not pass this step again, so that an entry is kept behind it."""
+        return self.letters and (step.stateful or step.multiplies)
+
+    def entry_after(self, step: Step, record: Record) -> EntryPoint:
+        """The entry of a record that left this step, a copy of it as it is now."""
+        following = self.steps[self.steps.index(step) + 1 :]
+        return Entry(step=following[0].name if following else None, record=keep(record))
+
+    async def judge(
+        self, step: Step, record: Record, error: Exception, *, offset: int, entry: EntryPoint = SOURCE_ENTRY
+    ) -> Failure | None:
+        """Tell the step's `on_error`, and decide; `None`: the record goes on as it entered the step."""
+        policy = step.on_error or self.default
+        hook = getattr(step.part, "on_error", None)
+        if callable(hook):
+            try:
+                await maybe_await(hook(record, error))
+            except Exception as raised:  # noqa: BLE001  - an observer that raises ends the run with its own error
+                error, policy = raised, "stop"
+        self.count(step).failed += 1
+        if policy == "pass":
+            return None
+        return Failure(offset=offset, stage=step.stage, error=error, policy=policy, entry=entry)

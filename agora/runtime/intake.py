@@ -1,0 +1,244 @@
+"""Where a batch ends and where a cut falls: the pure half of the source task.
+
+Everything here is synchronous, so that a timer, `stop()` or `checkpoint()` can end a part-filled batch on the spot while
+the source's generator is suspended in a fetch. The awaiting half is `reading`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from agora.deadletter import SOURCE_ENTRY
+from agora.middlewares.step import Policy
+from agora.records import Malformed, Position, Record
+from agora.runtime.batch import Batch, BlockOrigin, Cut, End, Failure, Origin, StreamOrigin
+from agora.runtime.copying import keep
+from agora.runtime.credits import Credits
+from agora.sources.base import Block
+
+__all__ = ["Intake", "IntakeOptions"]
+
+
+@attrs.frozen(kw_only=True)
+class IntakeOptions:
+    """What decides where batches end."""
+
+    batch_size: int
+    checkpoint_every: int | None
+    """Records of this run between two cuts; `None`: no cuts by count."""
+    checkpointing: bool
+    """Whether there are cuts at all."""
+    max_records: int | None
+    copies: bool
+    """Whether letters will ask for originals that the source can't make again."""
+    malformed_policy: Policy
+
+
+@attrs.define(kw_only=True)
+class Intake:
+    """Takes what the source gives, sends batches on. One object a run."""
+
+    options: IntakeOptions
+    credits: Credits
+    send: Callable[[Batch], None]
+    ask_position: Callable[[], Position] | None
+    """The source's `checkpoint`, for records that come one by one."""
+    ordinal: int
+    """Ordinal of the next record that is read."""
+    position: Position
+    skip: int = 0
+    """Records still to be discarded after a resume at a coarse position."""
+    read: int = 0
+    """Records of this run."""
+    granted: int = 0
+    """Credits taken from the account and not yet used by a record."""
+    ended: End | None = None
+    stop_reason: str | None = None
+    began: float = 0.0
+    """Time (trio's clock) at which the part-filled batch got its first record."""
+    on_pending: Callable[[], None] = attrs.field(default=lambda: None)
+    """Called when a batch gets its first record."""
+
+    _rows: list[Record] = attrs.field(factory=list)
+    _copies: list[Record] = attrs.field(factory=list)
+    _positions: list[Position] = attrs.field(factory=list)
+    _malformed: list[int] = attrs.field(factory=list)
+    _place: Callable[[], Position] | None = None
+    _cut_at: int = 0
+    """`read` at the last cut."""
+
+    # What the shell asks.
+
+    def wanted(self) -> int:
+        """Credits that the next whole batch takes: a quarter of the limit, so that several batches are on their way."""
+        size = max(1, min(self.options.batch_size, self.credits.limit // 4))
+        return min(size, self._until_border())
+
+    def room(self) -> int:
+        """Records that the batch in hand can still take."""
+        return min(self.granted, self._until_border())
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._rows)
+
+    @property
+    def anything_new(self) -> bool:
+        """Whether something was read since the last cut."""
+        return self.read > self._cut_at
+
+    def here(self) -> Position:
+        """The position after the last record that was taken."""
+        return self.position if self._place is None else self._place()
+
+    # What the source gives.
+
+    def take_block(self, block: Block, start: int, count: int) -> None:
+        """Send `count` rows of the block, from `start`, as a batch of their own."""
+        rows = block.rows[start : start + count]
+        copies = [keep(row) for row in rows] if self.options.copies and block.original is None else None
+        low, high = bisect_left(block.malformed, start), bisect_left(block.malformed, start + count)
+        malformed = [position - start for position in block.malformed[low:high]]
+        if block.position is not None:
+            position_of = block.position
+            self._place = lambda: position_of(start + count)
+        self._count(count)
+        self._emit(rows, BlockOrigin(block, start, copies), malformed)
+
+    def take_record(self, record: Record) -> bool:
+        """Take one record of a generator; True if it ended a batch."""
+        if record is None:
+            raise TypeError("the source yielded None, which is no record")
+        if not self._rows:
+            self.began = trio.current_time()
+            self.on_pending()
+        if type(record) is Malformed:
+            self._malformed.append(len(self._rows))
+        self._rows.append(record)
+        if self.options.copies:
+            self._copies.append(keep(record))
+        if self.ask_position is not None:
+            self._positions.append(self.position)
+            self.position = self.ask_position()
+        self._count(1)
+        if self.granted == 0 or self._at_border():
+            self.flush()
+            return True
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """The source itself failed: everything before is sent, then the end of the run."""
+        halt = Failure(offset=len(self._rows), stage="source", error=error, policy="stop", entry=None)
+        self._send_pending(halt=halt)
+        self.ended = "stopped"
+
+    # Borders.
+
+    def flush(self) -> None:
+        """Send the part-filled batch, if there is one."""
+        if self._rows:
+            self._send_pending()
+
+    def cut(self, saved: trio.Event | None = None) -> None:
+        """Cut here: send what is there with a cut behind it, also when nothing is new."""
+        if self.ended is None:
+            self._send_pending(cut=self._new_cut(saved))
+
+    def end(self, end: End, reason: str | None = None) -> None:
+        """The last batch, with the last cut if anything is new or the end itself is."""
+        if self.ended is not None:
+            return
+        self.ended, self.stop_reason = end, reason
+        cut = None
+        if self.options.checkpointing and (self.anything_new or end == "exhausted"):
+            cut = self._new_cut(None)
+            cut.completed = end == "exhausted"
+        self._send_pending(cut=cut, end=end)
+
+    # Inside.
+
+    def _until_border(self) -> int:
+        borders = []
+        if self.options.checkpoint_every is not None:
+            borders.append(self.options.checkpoint_every - self.read % self.options.checkpoint_every)
+        if self.options.max_records is not None:
+            borders.append(self.options.max_records - self.read)
+        return min(borders, default=1 << 60)
+
+    def _at_border(self) -> bool:
+        every, most = self.options.checkpoint_every, self.options.max_records
+        return (every is not None and self.read % every == 0) or self.read == most
+
+    def _count(self, n: int) -> None:
+        self.read += n
+        self.ordinal += n
+        self.granted -= n
+
+    def _new_cut(self, saved: trio.Event | None) -> Cut:
+        self._cut_at = self.read
+        return Cut(ordinal=self.ordinal, position=self.here(), saved=saved)
+
+    def _send_pending(self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None) -> None:
+        rows, self._rows = self._rows, []
+        copies, self._copies = self._copies, []
+        positions, self._positions = self._positions, []
+        malformed, self._malformed = self._malformed, []
+        kept = copies if self.options.copies else None
+        origin = StreamOrigin(rows, kept, positions if self.ask_position is not None else None)
+        self._emit(rows, origin, malformed, cut=cut, end=end, halt=halt)
+
+    def _emit(
+        self,
+        rows: list[Record],
+        origin: Origin,
+        malformed: Sequence[int],
+        *,
+        cut: Cut | None = None,
+        end: End | None = None,
+        halt: Failure | None = None,
+    ) -> None:
+        if self.ended is None and self.read == self.options.max_records:
+            self.ended, self.stop_reason, end = "stopped", "max_records", "stopped"
+            if self.options.checkpointing and self.anything_new:
+                cut = self._new_cut(None)
+        elif cut is None and self.options.checkpointing and self._at_border() and self.anything_new and halt is None:
+            cut = self._new_cut(None)
+        batch = Batch(
+            first=self.ordinal - len(rows),
+            count=len(rows),
+            rows=list(rows),
+            index=range(len(rows)),
+            origin=origin,
+            limit=self.credits.limit,
+            cut=cut,
+            end=end,
+        )
+        if malformed:
+            self._set_aside(batch, malformed)
+        if halt is not None and batch.halt is None:
+            batch.halt = halt
+        self.send(batch)
+
+    def _set_aside(self, batch: Batch, malformed: Sequence[int]) -> None:
+        """Turn the rows that couldn't be read into failures."""
+        policy = self.options.malformed_policy
+        for position in malformed:
+            unread: Malformed = batch.rows[position]
+            failure = Failure(
+                offset=position,
+                stage="source",
+                error=unread.error,
+                policy=policy,
+                entry=SOURCE_ENTRY if unread.replayable else None,
+                original=unread.original,
+            )
+            if policy == "stop":
+                batch.truncate(position, failure)
+                good = [row for row in range(position) if row not in set(malformed)]
+                batch.remove([row for row in malformed if row < position], [batch.rows[row] for row in good])
+                return
+            batch.failures.append(failure)
+        bad = set(malformed)
+        batch.remove(malformed, [row for position, row in enumerate(batch.rows) if position not in bad])

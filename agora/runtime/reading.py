@@ -1,0 +1,144 @@
+"""The source task: drives the source's generator under the in-flight limit and hands its records to the intake.
+
+One cancel scope stands around the whole reading, opened before the generator's first step: `stop()` cancels it and the
+generator is closed. A scope around a single step, to go on with the generator later, corrupts generators that hold scopes.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+import trio
+
+from agora.records import Record
+from agora.runtime.intake import Intake
+from agora.runtime.pace import Pace
+from agora.sources.base import Block, Demand
+
+__all__ = ["Reader"]
+
+
+@attrs.define(kw_only=True)
+class Reader:
+    """Awaiting shell around an `Intake`."""
+
+    intake: Intake
+    pace: Pace
+    linger: float
+    """Seconds that a part-filled batch may wait for more records."""
+    checkpoint_interval: float | None
+    """Seconds with something new to save; `None`: no cuts by time."""
+    source: Any
+    """The user's source, duck-typed by the contract in `agora.sources.base`."""
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _timer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    async def run(self) -> None:
+        """Read until the source is exhausted, fails, or is stopped. Always ends the stream of batches."""
+        self.intake.on_pending = self._timer.unpark_all
+        async with trio.open_nursery() as timers:
+            timers.start_soon(self._linger)
+            if self.checkpoint_interval is not None:
+                timers.start_soon(self._cut_by_time, self.checkpoint_interval)
+            await self._read()
+            timers.cancel_scope.cancel()
+
+    def stop(self, reason: str) -> None:
+        """Cut here and end; synchronous, any number of times."""
+        self.intake.end("stopped", reason)
+        self._scope.cancel()
+
+    async def _read(self) -> None:
+        if self.intake.options.max_records == 0:
+            self.intake.end("stopped", "max_records")
+            return
+        try:
+            with self._scope:
+                if getattr(self.source, "blocks", None) is not None:
+                    await self._read_blocks()
+                else:
+                    await self._read_stream()
+        except Exception as error:  # noqa: BLE001  - whatever the source raises ends the run, in source order
+            if self.intake.ended is not None:
+                raise
+            self.intake.fail(_unwrapped(error))
+        else:
+            self.intake.end("exhausted")
+
+    async def _read_blocks(self) -> None:
+        intake = self.intake
+        demand = Demand(rows=1, overdue=self.pace.overdue)
+        await self._grant(demand)
+        blocks: AsyncGenerator[Block] = self.source.blocks(demand)
+        async with aclosing(blocks):
+            async for block in blocks:
+                self.pace.touch()
+                start = min(intake.skip, len(block.rows))
+                intake.skip -= start
+                while start < len(block.rows):
+                    count = min(len(block.rows) - start, intake.room())
+                    intake.take_block(block, start, count)
+                    if intake.ended is not None:
+                        return
+                    start += count
+                    await self._grant(demand)
+                if self.pace.flag:
+                    await self.pace.give_way()
+
+    async def _read_stream(self) -> None:
+        intake, flag = self.intake, self.pace.flag
+        take = intake.take_record
+        await self._grant()
+        stream: AsyncGenerator[Record] = self.source.stream()
+        async with _closing(stream) as records:
+            async for record in records:
+                if intake.skip:
+                    intake.skip -= 1
+                    continue
+                if take(record):
+                    if intake.ended is not None:
+                        return
+                    self.pace.touch()
+                    await self._grant()
+                elif flag:
+                    await self.pace.give_way()
+
+    async def _grant(self, demand: Demand | None = None) -> None:
+        """Take the credits of the next batch, unless some are left from a batch that ended early."""
+        intake = self.intake
+        if intake.granted == 0:
+            wanted = intake.wanted()
+            await intake.credits.acquire(wanted)
+            intake.granted = wanted
+        if demand is not None:
+            demand.rows = intake.room()
+
+    async def _linger(self) -> None:
+        while True:
+            if not self.intake.pending:
+                await self._timer.park()
+                continue
+            due = self.intake.began + self.linger
+            if trio.current_time() >= due:
+                self.intake.flush()
+            else:
+                await trio.sleep_until(due)
+
+    async def _cut_by_time(self, interval: float) -> None:
+        while True:
+            await trio.sleep(interval)
+            if self.intake.anything_new:
+                self.intake.cut()
+
+
+def _closing(stream: Any) -> Any:
+    """An async generator is closed by its owner; a `trio.as_safe_channel` function gives a context manager instead."""
+    return stream if hasattr(stream, "__aenter__") and not hasattr(stream, "aclose") else aclosing(stream)
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """The one real error of a group that a generator with tasks of its own raised."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,339 @@
+"""Segments: batch in, batch out. A segment is a run of sequential row steps, or one step that takes whole batches.
+
+A buffered stage is a segment too, with tasks of its own: see `buffered`. A failed record becomes a `Failure` in the batch;
+what it leads to is the writer's to decide, in source order. Behind a failure that ends the run nothing is run anymore.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from agora.deadletter import SOURCE_ENTRY
+from agora.middlewares.step import Step
+from agora.records import Record
+from agora.runtime.batch import Batch, EntryPoint, Failure
+from agora.runtime.failing import StepRules, maybe_await
+from agora.runtime.loops import Loop
+from agora.runtime.pace import Pace
+from agora.runtime.spans import Spans
+from agora.runtime.walker import Walk
+
+__all__ = ["BatchSegment", "Emit", "RowSegment", "Segment", "halves", "run_segment"]
+
+Emit = Callable[[Batch], Awaitable[None]]
+
+
+class Segment(Protocol):
+    """Works on batches, one after the other."""
+
+    @property
+    def steps(self) -> Sequence[Step]: ...
+
+    async def process(self, batch: Batch, emit: Emit) -> None:
+        """Pass the batch on, worked on; before it, slices of it where steps multiply."""
+        ...
+
+
+async def run_segment(
+    segment: Segment, spans: Spans, receive: trio.MemoryReceiveChannel[Batch], send: trio.MemorySendChannel[Batch]
+) -> None:
+    """The task of a segment: until the stream of batches ends, or a failure that ends the run has passed."""
+    async with send:
+        async for batch in receive:
+            with spans.steps(segment.steps, batch):
+                await segment.process(batch, send.send)
+            if batch.halt is not None:
+                await trio.sleep_forever()  # the writer ends the run when it gets there
+
+
+@attrs.define(kw_only=True)
+class RowSegment:
+    """Sequential steps over rows: a generated loop where that is enough, else record by record."""
+
+    steps: tuple[Step, ...]
+    rules: StepRules
+    pace: Pace
+    batch_size: int
+    """A step that multiplies sends on slices of this many records."""
+    _loop: Loop | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        plain = not any(step.multiplies or self.rules.marks(step) for step in self.steps)
+        self._loop = Loop.of(self.steps) if plain else None
+
+    async def process(self, batch: Batch, emit: Emit) -> None:
+        """See `Segment`. A trio checkpoint only where a step is, or the loop is overdue."""
+        self.pace.touch()
+        output = _Output(batch=batch, size=self.batch_size, emit=emit)
+        if batch.rows:
+            if self._loop is not None:
+                await self._run_loop(self._loop, batch)
+            else:
+                await self._walk_rows(batch, output)
+        if batch.end == "exhausted" and batch.halt is None:
+            await self._finish(batch, output)
+        if output.used:
+            output.close()
+        if batch.cut is not None:
+            for step in self.steps:
+                if step.snapshot is not None:
+                    batch.cut.states[step.name] = step.snapshot()
+        await emit(batch)
+
+    async def _run_loop(self, loop: Loop, batch: Batch) -> None:
+        total = len(batch.rows)
+        rows = iter(batch.rows)
+        out: list[Record] = []
+        gone: list[int] = []
+        at: list[int] = []
+        failed: list[int] = []
+        halt: Failure | None = None
+        while halt is None and len(out) + len(gone) < total:
+            try:
+                result = loop.call(rows, out, gone, at, self.pace.flag)
+                if loop.is_async:
+                    await result
+            except Exception as error:  # noqa: BLE001  - the step's policy decides
+                position = len(out) + len(gone)
+                number, record = loop.failed_at(error)
+                halt = await self._loop_failed(batch, out, gone, (number, record, position), error)
+                failed.append(number)
+            if self.pace.flag:
+                await self.pace.give_way()
+        self._count(len(out) + len(gone) + (halt is not None), Counter(at), Counter(failed))
+        done = len(out) + len(gone)
+        if halt is not None:
+            batch.truncate(done, halt)
+        batch.remove(gone, out)
+
+    async def _loop_failed(
+        self,
+        batch: Batch,
+        out: list[Record],
+        gone: list[int],
+        failed: tuple[int, Record, int],
+        error: Exception,
+    ) -> Failure | None:
+        """Settle the failure of one record that came out of the loop; the failure itself if it ends the run."""
+        number, record, position = failed
+        step, offset, entry = self.steps[number], batch.index[position], batch.entry(position)
+        failure = await self.rules.judge(step, record, error, offset=offset, entry=entry)
+        if failure is None:
+            passed: list[Record] = []
+
+            async def put(record: Record, _offset: int, _entry: EntryPoint) -> None:
+                passed.append(record)
+
+            self.rules.count(step).left += 1
+            walk = self._new_walk(batch, put)
+            await walk.through(record, offset, number + 1, entry)
+            if walk.halt is not None:
+                return walk.halt
+            if passed:
+                out.append(passed[0])
+                return None
+        elif failure.policy == "stop":
+            return failure
+        else:
+            batch.failures.append(failure)
+        gone.append(position)
+        return None
+
+    def _count(self, entered: int, dropped: Counter[int], failed: Counter[int]) -> None:
+        """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
+        for number, step in enumerate(self.steps):
+            count = self.rules.count(step)
+            count.entered += entered
+            count.dropped += dropped[number]
+            entered -= dropped[number] + failed[number]
+            count.left += entered
+
+    async def _walk_rows(self, batch: Batch, output: "_Output") -> None:
+        walk = self._new_walk(batch, output.put)
+        for position, record in enumerate(batch.rows):
+            await walk.through(record, batch.index[position], 0, batch.entry(position))
+            if walk.halt is not None:
+                output.halt = walk.halt
+                break
+            if self.pace.flag:
+                await self.pace.give_way()
+        output.used = True
+
+    async def _finish(self, batch: Batch, output: "_Output") -> None:
+        """Let each step give what it held back, left to right, through the steps behind it."""
+        for number, step in enumerate(self.steps):
+            finish = getattr(step.part, "finish", None)
+            if not callable(finish):
+                continue
+            if not output.used:
+                output.start_from_batch()
+            walk = self._new_walk(batch, output.put)
+            try:
+                held: Any = await maybe_await(finish())
+                records: Iterable[Record] = () if held is None else held
+                for record in records:
+                    if record is None:
+                        continue
+                    self.rules.count(step).left += 1
+                    entry = self.rules.entry_after(step, record) if self.rules.letters else SOURCE_ENTRY
+                    await walk.through(record, batch.count - 1, number + 1, entry)
+                    if walk.halt is not None:
+                        break
+            except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
+                walk.halt = Failure(
+                    offset=batch.count - 1, stage=step.stage, error=error, policy="stop", entry=None
+                )
+            if walk.halt is not None:
+                output.halt = walk.halt
+                return
+
+    def _new_walk(self, batch: Batch, put: Callable[[Record, int, EntryPoint], Awaitable[None]]) -> Walk:
+        return Walk(steps=self.steps, rules=self.rules, pace=self.pace, put=put, failures=batch.failures)
+
+
+@attrs.define(kw_only=True)
+class _Output:
+    """Collects what walks put out, and sends full slices ahead of the batch itself."""
+
+    batch: Batch
+    size: int
+    emit: Emit
+    used: bool = False
+    halt: Failure | None = None
+    _rows: list[Record] = attrs.field(factory=list)
+    _index: list[int] = attrs.field(factory=list)
+    _entries: list[EntryPoint] = attrs.field(factory=list)
+
+    async def put(self, record: Record, offset: int, entry: EntryPoint) -> None:
+        if len(self._rows) >= self.size and self.batch.count:
+            rows, index, entries = self._rows, self._index, self._entries
+            self._rows, self._index, self._entries = [], [], []
+            await self.emit(self.batch.slice(rows, index, entries))
+        self._rows.append(record)
+        self._index.append(offset)
+        self._entries.append(entry)
+
+    def start_from_batch(self) -> None:
+        """Go on behind the rows that the batch has already."""
+        self.used = True
+        self._rows = list(self.batch.rows)
+        self._index = list(self.batch.index)
+        self._entries = [self.batch.entry(row) for row in range(len(self._rows))]
+
+    def close(self) -> None:
+        """Give the batch the last slice."""
+        batch = self.batch
+        batch.rows, batch.index, batch.entries = self._rows, self._index, self._entries
+        if self.halt is not None:
+            batch.truncate(len(batch.rows), self.halt)
+
+
+def halves(rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
+    """The two halves of a failed batch in which the culprits are looked for."""
+    middle = len(rows) // 2
+    return rows[:middle], rows[middle:]
+
+
+@attrs.define(kw_only=True)
+class BatchSegment:
+    """One step with `process_batch`: the whole batch at once; a failed batch is halved until the culprits are alone."""
+
+    step: Step
+    rules: StepRules
+    pace: Pace
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (self.step,)
+
+    async def process(self, batch: Batch, emit: Emit) -> None:
+        """See `Segment`."""
+        self.pace.touch()
+        if batch.rows:
+            await settle_results(self.step, self.rules, batch, await batch_results(self.step, batch.rows, self.rules))
+        if batch.end == "exhausted" and batch.halt is None:
+            await self._finish(batch)
+        if batch.cut is not None and self.step.snapshot is not None:
+            batch.cut.states[self.step.name] = self.step.snapshot()
+        await emit(batch)
+
+    async def _finish(self, batch: Batch) -> None:
+        finish = getattr(self.step.part, "finish", None)
+        if not callable(finish):
+            return
+        try:
+            held: Any = await maybe_await(finish())
+            rows = [record for record in held or () if record is not None]
+        except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
+            failure = Failure(offset=batch.count - 1, stage=self.step.stage, error=error, policy="stop", entry=None)
+            batch.truncate(len(batch.rows), failure)
+            return
+        entries = [self.rules.entry_after(self.step, row) if self.rules.letters else SOURCE_ENTRY for row in rows]
+        batch.entries = [*(batch.entry(row) for row in range(len(batch.rows))), *entries]
+        batch.index = [*batch.index, *([batch.count - 1] * len(rows))]
+        batch.rows = [*batch.rows, *rows]
+        self.rules.count(self.step).left += len(rows)
+
+
+async def batch_results(step: Step, rows: Sequence[Record], rules: StepRules) -> list[Record | None | Exception]:
+    """One result a row. Under the policy `"stop"`, nothing behind the first culprit is run: the results end there."""
+    state = step.snapshot() if step.snapshot is not None else None
+    try:
+        answer: Any = await maybe_await(step.call(list(rows)))
+        results = list(answer)
+    except Exception as error:  # noqa: BLE001  - the step's policy decides
+        if step.restore is not None:
+            step.restore(state)
+        if len(rows) == 1:
+            return [error]
+        results = []
+        for half in halves(rows):
+            results += await batch_results(step, half, rules)
+            if (step.on_error or rules.default) == "stop" and len(results) and isinstance(results[-1], Exception):
+                break
+        return results
+    if len(results) != len(rows):
+        raise TypeError(
+            f"step {step.name!r}: process_batch must give one result a record, in order; "
+            f"it gave {len(results)} for {len(rows)} records"
+        )
+    return results
+
+
+async def settle_results(
+    step: Step, rules: StepRules, batch: Batch, results: Sequence[Record | None | Exception]
+) -> None:
+    """Put one result a row into the batch: records, drops, failures."""
+    count = rules.count(step)
+    count.entered += len(results)
+    out: list[Record] = []
+    gone: list[int] = []
+    halt: Failure | None = None
+    for position, result in enumerate(results):
+        if isinstance(result, Exception):
+            before = batch.rows[position]
+            failure = await rules.judge(
+                step, before, result, offset=batch.index[position], entry=batch.entry(position)
+            )
+            if failure is None:
+                out.append(before)
+                continue
+            if failure.policy == "stop":
+                halt = failure
+                break
+            batch.failures.append(failure)
+        elif result is not None:
+            out.append(result)
+            continue
+        else:
+            count.dropped += 1
+        gone.append(position)
+    count.left += len(out)
+    if halt is not None:
+        batch.truncate(len(out) + len(gone), halt)
+    batch.remove(gone, out)
+    if rules.marks(step):
+        batch.entries = [rules.entry_after(step, row) for row in batch.rows]
