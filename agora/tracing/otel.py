@@ -5,20 +5,17 @@ Parents are taken from OpenTelemetry's own context: a run inside an application'
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import attrs
 import msgspec
 from opentelemetry import trace
-from opentelemetry.trace import Status, StatusCode
+from opentelemetry.trace import Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from agora._version import __version__
 from agora.records import Json
 from agora.tracing.base import Span
-
-if TYPE_CHECKING:
-    from opentelemetry.trace import TracerProvider
 
 __all__ = ["OpenTelemetryTracer"]
 
@@ -58,7 +55,7 @@ class _OtelSpan:
 class OpenTelemetryTracer:
     """Sends spans to OpenTelemetry."""
 
-    tracer_provider: "TracerProvider | None" = attrs.field(
+    tracer_provider: TracerProvider | None = attrs.field(
         default=None, metadata={"doc": "where spans go; by default the global provider at the first span"}
     )
     instrumentation_name: str = attrs.field(
