@@ -1,12 +1,13 @@
 """A dead letter: a record that failed, and all that is known of the failure."""
 
+import hashlib
 from datetime import datetime
 
 import attrs
 
-from agora.records import Json, Record
+from agora.records import Json, Opaque, Record
 
-__all__ = ["SOURCE_ENTRY", "DLQRecord", "Entry"]
+__all__ = ["SOURCE_ENTRY", "DLQRecord", "Entry", "letter_id"]
 
 
 @attrs.frozen(kw_only=True)
@@ -47,3 +48,33 @@ class DLQRecord:
     attempts: int = 1
     failed_at: datetime
     """Aware, UTC."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether what its entry needs is there: not `None`, and nothing in it was kept as an `Opaque`."""
+        if self.entry is None:
+            return False
+        record = self.entry.record if isinstance(self.entry, Entry) else self.original
+        return record is not None and not _holds_opaque(record)
+
+
+def letter_id(*, pipeline: str, run_id: str, ordinal: int, stage: str, nth: int = 0) -> str:
+    """The id of a letter: `PIPELINE:ORDINAL[.NTH]:DIGEST`, equal for the same failure of the same record of one run.
+
+    It begins with where its letter is kept, so that a queue finds it, and keeps letters in order, without an index.
+    `nth` tells apart several failures of one ordinal in one stage (children of a step that multiplies).
+    """
+    digest = hashlib.blake2b(f"{run_id}\0{stage}\0{nth}".encode("utf-8", "surrogatepass"), digest_size=6)
+    return f"{pipeline}:{ordinal}{f'.{nth}' if nth else ''}:{digest.hexdigest()}"
+
+
+def _holds_opaque(value: object) -> bool:
+    if isinstance(value, Opaque):
+        return True
+    if isinstance(value, dict):
+        return any(_holds_opaque(item) for pair in value.items() for item in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(_holds_opaque(item) for item in value)
+    if attrs.has(type(value)):
+        return any(_holds_opaque(getattr(value, field.name)) for field in attrs.fields(type(value)))
+    return False

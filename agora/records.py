@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["Json", "Malformed", "Position", "Record"]
+__all__ = ["Json", "Malformed", "Opaque", "Position", "Record"]
 
 Record: TypeAlias = Any
 """Any Python value except `None`, which means dropped: a `dict` from the built-in sources, an attrs instance
@@ -29,3 +29,11 @@ class Malformed:
     original: Record
     error: Exception
     replayable: bool = False
+
+
+@attrs.frozen
+class Opaque:
+    """Stands in stored data for a value that has no stored form (see `agora.tagged`): what it looked like."""
+
+    text: str
+    """Its `repr`."""

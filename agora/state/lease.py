@@ -1,0 +1,326 @@
+"""One runner per pipeline: a lease in the state backend, with a fencing number that every holder raises.
+
+Two rows: the fence, written once by each holder and expected by each of its saves, so that a stale runner is refused
+whatever the clocks say; and the holder, rewritten by every renewal. Beside them the holder keeps a lock that ends with
+its process (`agora.state.locks`): free means dead, so that after a crash the next run starts at once.
+"""
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import blake2b
+from typing import TypeAlias, cast
+
+import attrs
+import trio
+
+import agora.seam
+from agora import tagged
+from agora.errors import PipelineBusy, StateError
+from agora.state.base import Expect, ExpectationFailed, Put, StateBackend
+from agora.state.locks import HolderLock
+
+__all__ = [
+    "DEFAULT_TIMES",
+    "Busy",
+    "Decision",
+    "Free",
+    "Holder",
+    "Lease",
+    "LeaseTimes",
+    "Takeover",
+    "Watch",
+    "acquire",
+    "decide",
+    "fence_expectation",
+]
+
+_FENCES = "lease.fence"
+_HOLDERS = "lease.holder"
+
+
+@attrs.frozen(kw_only=True)
+class LeaseTimes:
+    """Seconds of the real clock."""
+
+    renew: float = 10
+    """Between two renewals."""
+    fresh: float = 15
+    """A lease renewed within this time is refused at once."""
+    watch: float = 30
+    """One that isn't is watched for this long, then taken over; a holder that can't renew for so long ends itself."""
+    look: float = 1
+    """Between two looks of a watcher, and two tries of a renewal that failed."""
+
+
+DEFAULT_TIMES = LeaseTimes()
+
+
+@attrs.frozen(kw_only=True)
+class Holder:
+    """Who holds the lease: the row that renewals rewrite."""
+
+    fence: int
+    run_id: str
+    host: str
+    pid: int
+    since: datetime
+    renewed: datetime
+    renewals: int = 0
+    released: bool = False
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id} on {self.host}, process {self.pid}, since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
+
+@attrs.frozen
+class Free:
+    """Nobody holds it: never held, released, or its holder is proven dead."""
+
+
+@attrs.frozen
+class Busy:
+    """Its holder lives."""
+
+
+@attrs.frozen
+class Watch:
+    """It may be frozen: look again after `seconds`."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Takeover:
+    """Its holder has been silent for its time, but isn't proven dead."""
+
+
+Decision: TypeAlias = Free | Busy | Watch | Takeover
+
+
+def decide(
+    holder: Holder | None,
+    *,
+    lock_free: bool | None,
+    now: datetime,
+    watched: float,
+    renewed_meanwhile: bool,
+    times: LeaseTimes,
+) -> Decision:
+    """What a would-be runner does next.
+
+    `lock_free`: whether the holder's lock is free, `None` where the backend has no locks. `now`: the wall clock, which
+    only decides whether watching is needed at all. `watched`: seconds of the watcher's own monotonic clock since it
+    first saw this holder's row as it is.
+    """
+    if holder is None or holder.released or lock_free:
+        return Free()
+    if renewed_meanwhile or (watched == 0 and abs((now - holder.renewed).total_seconds()) < times.fresh):
+        return Busy()
+    if watched >= times.watch:
+        return Takeover()
+    return Watch(min(times.look, times.watch - watched))
+
+
+def fence_expectation(pipeline: str, fence: int) -> Expect:
+    """The condition under which a holder of the lease with this number may save."""
+    return Expect(_FENCES, pipeline, b"%d" % fence)
+
+
+async def acquire(
+    state: StateBackend, pipeline: str, run_id: str, *, times: LeaseTimes = DEFAULT_TIMES
+) -> "Lease":
+    """The lease of this pipeline, on an open backend.
+
+    `PipelineBusy` names a holder that lives; one that may be frozen is watched for up to `times.watch` seconds, which
+    can be cancelled. Whoever is cancelled or refused holds nothing.
+    """
+    watch = _Watch(times)
+    while True:
+        fence, holder = await _read(state, pipeline)
+        held = holder is not None and not holder.released
+        old = _lock(state, pipeline, fence) if held else None
+        lock_free = None if old is None else await _in_thread(old.take)
+        try:
+            decision = watch.look(holder, lock_free)
+            if isinstance(decision, Busy):
+                raise PipelineBusy(f"pipeline {pipeline!r} is busy: {holder}; wait for it to end, or stop it")
+            if not isinstance(decision, Watch):
+                lease = await _claim(state, pipeline, run_id, fence, times, isinstance(decision, Takeover))
+                if lease is not None:
+                    return lease
+        finally:
+            await _give_back(old)
+        if isinstance(decision, Watch):
+            await agora.seam.current().sleep(decision.seconds)
+
+
+async def _claim(
+    state: StateBackend, pipeline: str, run_id: str, last: int, times: LeaseTimes, takeover: bool
+) -> "Lease | None":
+    """The lease with the number after `last`; `None` where another runner was faster.
+
+    Its lock is taken before its row is written: a row whose lock is free means a dead holder, at any moment.
+    """
+    seam = agora.seam.current()
+    lock = _lock(state, pipeline, last + 1)
+    if lock is not None and not await _in_thread(lock.take):
+        raise PipelineBusy(f"pipeline {pipeline!r} is busy: another run of it is just starting")
+    now = seam.now()
+    holder = Holder(
+        fence=last + 1, run_id=run_id, host=socket.gethostname(), pid=os.getpid(), since=now, renewed=now
+    )
+    began = seam.monotonic()
+    try:
+        await state.apply(
+            [
+                Expect(_FENCES, pipeline, b"%d" % last if last else None),
+                Put(_FENCES, pipeline, b"%d" % holder.fence),
+                Put(_HOLDERS, pipeline, _encode(holder)),
+            ]
+        )
+    except BaseException as error:
+        await _give_back(lock)
+        if isinstance(error, ExpectationFailed):
+            return None
+        raise
+    return Lease(state, pipeline, holder, lock, times, began, takeover)
+
+
+@attrs.define(eq=False)
+class Lease:
+    """Held from `acquire` to `release`; `keep` runs in a task of the holder's nursery meanwhile."""
+
+    _state: StateBackend
+    _pipeline: str
+    _holder: Holder
+    _lock: HolderLock | None
+    _times: LeaseTimes
+    _renewed: float
+    """Seconds of the real monotonic clock, taken before the last renewal that succeeded began."""
+    takeover: bool
+    """Whether the holder before wasn't proven dead: it may wake and write to what it has open."""
+
+    @property
+    def fence(self) -> int:
+        """The fencing number, 1 or more; higher than that of every holder before."""
+        return self._holder.fence
+
+    async def keep(self) -> None:
+        """Renew until cancelled. `PipelineBusy`: a later runner has taken over; `StateError`: renewing failed for long."""
+        while True:
+            await agora.seam.current().sleep(self._times.renew)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Renew now; retried while it fails, for as long as a watcher would wait. Errors as of `keep`."""
+        seam = agora.seam.current()
+        while True:
+            began = seam.monotonic()
+            self._holder = attrs.evolve(self._holder, renewed=seam.now(), renewals=self._holder.renewals + 1)
+            try:
+                await self._write(self._holder)
+            except ExpectationFailed as error:
+                raise PipelineBusy(
+                    f"pipeline {self._pipeline!r}: a later runner has taken over from this run"
+                    f" ({self._holder.run_id}, fence {self.fence}), which had not renewed its lease for"
+                    f" {began - self._renewed:.0f} s"
+                ) from error
+            except StateError as error:
+                silent = seam.monotonic() - self._renewed
+                if silent + self._times.look >= self._times.watch:
+                    raise StateError(
+                        f"the lease of pipeline {self._pipeline!r} couldn't be renewed for {silent:.0f} s: {error}"
+                    ) from error
+                await seam.sleep(self._times.look)
+            else:
+                self._renewed = began
+                return
+
+    async def release(self) -> None:
+        """Give it back, so that the next run starts at once. The caller shields it.
+
+        A lease that was taken over is left to its new holder. `StateError` when the row can't be written; the lock is
+        given back all the same, so that the next run finds its holder dead.
+        """
+        try:
+            await self._write(attrs.evolve(self._holder, released=True))
+        except ExpectationFailed:
+            pass  # a later runner holds it: nothing of it is ours
+        finally:
+            lock, self._lock = self._lock, None
+            await _give_back(lock)
+
+    async def _write(self, holder: Holder) -> None:
+        await self._state.apply(
+            [fence_expectation(self._pipeline, self.fence), Put(_HOLDERS, self._pipeline, _encode(holder))]
+        )
+
+
+@attrs.define
+class _Watch:
+    """What a would-be runner has seen so far."""
+
+    _times: LeaseTimes
+    _first: Holder | None = attrs.field(default=None, init=False)
+    _looked: float | None = attrs.field(default=None, init=False)
+    _watched: float = attrs.field(default=0, init=False)
+
+    def look(self, holder: Holder | None, lock_free: bool | None) -> Decision:
+        seam = agora.seam.current()
+        moment = seam.monotonic()
+        if self._looked is None:
+            self._first = holder
+        else:  # a watcher that was itself suspended between two looks hasn't watched meanwhile
+            self._watched += min(moment - self._looked, 2 * self._times.look)
+        self._looked = moment
+        return decide(
+            holder,
+            lock_free=lock_free,
+            now=seam.now(),
+            watched=self._watched,
+            renewed_meanwhile=holder != self._first,
+            times=self._times,
+        )
+
+
+async def _read(state: StateBackend, pipeline: str) -> tuple[int, Holder | None]:
+    fence = await state.get(_FENCES, pipeline)
+    row = await state.get(_HOLDERS, pipeline)
+    try:
+        return (0 if fence is None else int(fence)), (None if row is None else Holder(**tagged.decode(row)))
+    except (StateError, ValueError, TypeError) as error:
+        raise StateError(
+            f"the lease of pipeline {pipeline!r} in {state.identity()} can't be read: {error};"
+            " restore the state from a backup"
+        ) from error
+
+
+def _encode(holder: Holder) -> bytes:
+    return tagged.encode(attrs.asdict(holder))
+
+
+def _lock(state: StateBackend, pipeline: str, fence: int) -> HolderLock | None:
+    """The lock of one holder: each has its own, since a frozen one never gives its lock back."""
+    make = cast("Callable[[str], HolderLock] | None", getattr(state, "holder_lock", None))
+    if make is None:
+        return None
+    digest = blake2b(pipeline.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    return make(f"{re.sub(r'[^A-Za-z0-9_-]+', '-', pipeline)[:40]}-{digest}.{fence}")
+
+
+async def _in_thread(take: Callable[[], bool]) -> bool:
+    try:
+        return await agora.seam.current().in_thread(take)
+    except OSError as error:
+        raise StateError(f"the lock of a lease can't be taken: {error}") from error
+
+
+async def _give_back(lock: HolderLock | None) -> None:
+    if lock is not None:
+        with trio.CancelScope(shield=True):
+            await agora.seam.current().in_thread(lock.release)

@@ -1,0 +1,174 @@
+"""The state file itself: made whole or not at all, recognised, migrated, and refused with a reason.
+
+A new file is built under another name and renamed into place, so that a crash leaves none rather than an empty one;
+an empty file under the name is therefore damage, and reported, where SQLite would quietly take it for a new database.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import apsw
+
+import agora.seam
+from agora.errors import StateError
+
+__all__ = ["FORMAT", "connect", "explain", "lock_directory"]
+
+_APPLICATION_ID = 0x41474F52  # "AGOR"; tells a state file from any other SQLite database
+_BUSY_MILLISECONDS = 5_000  # transactions last milliseconds; who waits longer is told who is in the way
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE entries (
+        namespace TEXT NOT NULL,
+        key TEXT NOT NULL,
+        value BLOB NOT NULL,
+        expires REAL,
+        PRIMARY KEY (namespace, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
+    """,
+)
+"""The n-th turns format n into format n + 1; format 0 is an empty database."""
+
+FORMAT = len(_MIGRATIONS)
+"""The format that this agora writes, kept as `PRAGMA user_version`."""
+
+
+def lock_directory(path: Path) -> Path:
+    """Where the locks of a state file are, equal for every name of the file."""
+    real = Path(os.path.realpath(path))
+    return real.with_name(real.name + ".locks")
+
+
+def connect(path: Path) -> apsw.Connection:
+    """A connection to the state file, which is made when it isn't there. Blocks. `StateError` names file and remedy."""
+    try:
+        real = Path(os.path.realpath(path))
+        _create_if_missing(real, path)
+        return _connect(real, path)
+    except apsw.Error as error:
+        raise explain(error, path) from error
+    except OSError as error:
+        raise StateError(f"the state file {path} can't be opened: {error}") from error
+
+
+def explain(error: apsw.Error, path: Path) -> StateError:
+    """What SQLite said, as what it means for this file."""
+    match error:
+        case apsw.NotADBError():
+            what = "isn't a SQLite database: give another path, or move it away"
+        case apsw.CorruptError():
+            what = (
+                "is damaged: restore it from a backup, or move it away with its -wal and -shm to start anew"
+            )
+        case apsw.BusyError() | apsw.LockedError():
+            what = "is kept locked by another process: end that, then run again"
+        case apsw.FullError():
+            what = "can't grow, the disk is full: make room, then run again"
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError():
+            what = "can't be opened for writing: check it and its directory"
+        case _:
+            what = "can't be read or written"
+    return StateError(f"the state file {path} {what} ({type(error).__name__}: {error})")
+
+
+def _create_if_missing(real: Path, shown: Path) -> None:
+    if _is_there(real, shown):
+        return
+    files = agora.seam.current().files
+    files.make_directory(real.parent)
+    files.make_directory(lock_directory(real))
+    with files.open(lock_directory(real) / "create.lock", "ab") as guard:
+        fcntl.flock(guard.fileno(), fcntl.LOCK_EX)  # ends with the process, so it is held for milliseconds
+        if not _is_there(real, shown):
+            _create(real)
+
+
+def _is_there(real: Path, shown: Path) -> bool:
+    try:
+        size = real.stat().st_size
+    except FileNotFoundError:
+        log = real.with_name(real.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise StateError(
+                f"the state file {shown} is missing but its write-ahead log {log} is there: put the file back,"
+                " or move the log away to start anew"
+            ) from None
+        return False
+    if size == 0:
+        raise StateError(
+            f"the state file {shown} is empty, which agora never leaves it: it was cut short or made by something"
+            " else; restore it from a backup, or delete it to start anew"
+        )
+    return True
+
+
+def _create(real: Path) -> None:
+    files = agora.seam.current().files
+    draft = real.with_name(real.name + ".new")
+    for suffix in ("", "-wal", "-shm"):  # of a creation that was cut off
+        files.unlink(draft.with_name(draft.name + suffix))
+    with files.open(draft, "x+b") as handle:
+        os.fchmod(handle.fileno(), 0o600)  # SQLite gives its -wal and -shm the mode of the file
+    connection = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        _configure(connection)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        _migrate(connection)
+    finally:
+        connection.close()  # moves the log into the file and removes it
+    with files.open(draft, "r+b") as handle:
+        files.fsync(handle)
+    files.replace(draft, real)
+    files.sync_directory(real.parent)
+
+
+def _connect(real: Path, shown: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(real), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.set_busy_timeout(_BUSY_MILLISECONDS)
+        _check(connection, shown)
+        _configure(connection)
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: apsw.Connection, shown: Path) -> None:
+    if connection.pragma("application_id") != _APPLICATION_ID:
+        raise StateError(
+            f"{shown} is a SQLite database of another application: give another path for the state"
+        )
+    found = connection.pragma("user_version")
+    if found > FORMAT:
+        raise StateError(
+            f"the state file {shown} has format {found}, this agora knows up to {FORMAT}:"
+            " it was written by a newer agora; upgrade, or give another path"
+        )
+
+
+def _configure(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_MILLISECONDS)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("journal_size_limit", 16 << 20)
+
+
+def _migrate(connection: apsw.Connection) -> None:
+    """To the format of this agora, in one transaction; of two processes one does it."""
+    if connection.pragma("user_version") == FORMAT:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for migration in _MIGRATIONS[connection.pragma("user_version") :]:
+            connection.execute(migration)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
+        raise
