@@ -14,7 +14,8 @@ __all__ = ["SOURCE_ENTRY", "DLQRecord", "Entry", "letter_id"]
 class Entry:
     """Where a replay of a letter enters the chain: before step `step`, with `record`.
 
-    `step` is the name of the first step that the record passes, `None` where none is left (straight to the sinks).
+    `step` is the name of the first step that the record passes, `None` where none is left (straight to the
+    sinks).
     """
 
     step: str | None
@@ -27,7 +28,8 @@ SOURCE_ENTRY = "source"
 
 @attrs.frozen(kw_only=True)
 class DLQRecord:
-    """What a dead-letter queue is written. `id` is equal for the same failure of the same record of one run."""
+    """What a dead-letter queue is written. `id` is equal for the same failure of the same record of one
+    run."""
 
     id: str
     pipeline: str
@@ -44,7 +46,8 @@ class DLQRecord:
     entry: str | Entry | None = SOURCE_ENTRY
     """Where a replay starts: `"source"`, an `Entry`, or `None` where the letter can't be replayed."""
     checkpoint: Json
-    """The record's own place: `{"ordinal": …, "position": …}`; the position is `None` where the source has none."""
+    """The record's own place: `{"ordinal": …, "position": …}`; the position is `None` where the source has
+    none."""
     attempts: int = 1
     failed_at: datetime
     """Aware, UTC."""
@@ -59,10 +62,12 @@ class DLQRecord:
 
 
 def letter_id(*, pipeline: str, run_id: str, ordinal: int, stage: str, nth: int = 0) -> str:
-    """The id of a letter: `PIPELINE:ORDINAL[.NTH]:DIGEST`, equal for the same failure of the same record of one run.
+    """The id of a letter: `PIPELINE:ORDINAL[.NTH]:DIGEST`, equal for the same failure of the same record of
+    one run.
 
-    It begins with where its letter is kept, so that a queue finds it, and keeps letters in order, without an index.
-    `nth` tells apart several failures of one ordinal in one stage (children of a step that multiplies).
+    It begins with where its letter is kept, so that a queue finds it, and keeps letters in order, without an
+    index. `nth` tells apart several failures of one ordinal in one stage (children of a step that
+    multiplies).
     """
     digest = hashlib.blake2b(f"{run_id}\0{stage}\0{nth}".encode("utf-8", "surrogatepass"), digest_size=6)
     return f"{pipeline}:{ordinal}{f'.{nth}' if nth else ''}:{digest.hexdigest()}"
@@ -75,6 +80,5 @@ def _holds_opaque(value: object) -> bool:
         return any(_holds_opaque(item) for pair in value.items() for item in pair)
     if isinstance(value, list | tuple | set | frozenset):
         return any(_holds_opaque(item) for item in value)
-    if attrs.has(type(value)):
-        return any(_holds_opaque(getattr(value, field.name)) for field in attrs.fields(type(value)))
-    return False
+    kind: type = type(value)
+    return attrs.has(kind) and any(_holds_opaque(getattr(value, field.name)) for field in attrs.fields(kind))

@@ -21,9 +21,9 @@ Position: TypeAlias = Json
 class Malformed:
     """Yielded by a source in place of a record that it can't read; a failure of the source for this ordinal.
 
-    `original` is what was read: raw text (bytes where it isn't UTF-8), or a dict of strings when a conversion failed.
-    `error` says why, and names the place (file, line, byte offset).
-    `replayable`: whether a replay can make a record of `original` (false for text that can't be split into one).
+    `original` is what was read: raw text (bytes where it isn't UTF-8), or a dict of strings when a conversion
+    failed. `error` says why, and names the place (file, line, byte offset). `replayable`: whether a replay
+    can make a record of `original` (false for text that can't be split into one).
     """
 
     original: Record

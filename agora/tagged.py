@@ -1,8 +1,9 @@
 """Tagged JSON: Python values as JSON text and back, for dead letters and checkpoints.
 
-A value that JSON lacks becomes an object with the key `"$"` that names its kind; an object of the data that has this
-key itself is escaped, so nothing can pass for a tag. Chosen over pickle and its kin since reading must run no code and
-import nothing: classes come back only where the reader hands them in, and what has no form here is kept as its `repr`.
+A value that JSON lacks becomes an object with the key `"$"` that names its kind; an object of the data that
+has this key itself is escaped, so nothing can pass for a tag. Chosen over pickle and its kin since reading
+must run no code and import nothing: classes come back only where the reader hands them in, and what has no
+form here is kept as its `repr`.
 """
 
 import base64
@@ -31,20 +32,23 @@ _PLAIN = frozenset({type(None), bool})
 
 
 def to_jsonable(value: object) -> Json:
-    """`value` as JSON-able data. Never fails: what has no form becomes an `Opaque` with its `repr`, in its place."""
+    """`value` as JSON-able data. Never fails: what has no form becomes an `Opaque` with its `repr`, in its
+    place."""
     return _to(value, 0)
 
 
 def encode(value: object) -> bytes:
-    """`value` as UTF-8 JSON text; equal values of built-in types give equal text. Never fails (see `to_jsonable`)."""
+    """`value` as UTF-8 JSON text; equal values of built-in types give equal text. Never fails (see
+    `to_jsonable`)."""
     return msgspec.json.encode(_to(value, 0))
 
 
 def decode(data: bytes, classes: Iterable[type] = ()) -> Any:
     """The value that `encode` was given.
 
-    `classes`: attrs classes, dataclasses and enums whose instances are wanted back; those of others come back as a dict
-    of their fields (an enum: as its value). Raises `StateError` for text that `encode` didn't write.
+    `classes`: attrs classes, dataclasses and enums whose instances are wanted back; those of others come back
+    as a dict of their fields (an enum: as its value). Raises `StateError` for text that `encode` didn't
+    write.
     """
     try:
         return from_jsonable(msgspec.json.decode(data), classes)
@@ -164,7 +168,7 @@ _WRITERS: dict[type, Callable[[Any, int], Json]] = {
     frozenset: lambda value, depth: {_TAG: "frozenset", "v": _unordered(value, depth)},
     Opaque: lambda value, _: {_TAG: "opaque", "v": to_jsonable(value.text)},
 }
-_BASES: tuple[Callable[[Any], Any] | type, ...] = (str, int, float, bytes, list, tuple, dict)
+_BASES: tuple[Any, ...] = (str, int, float, bytes, list, tuple, dict)
 
 
 # --- reading ---

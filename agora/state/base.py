@@ -1,7 +1,7 @@
 """The contract of a state backend: namespaced bytes with atomic batches of changes.
 
-Checkpoints, leases, dead letters and caches all live on it. The one writing primitive is `apply`: a list of changes
-and expectations that takes effect whole or not at all; everything else is said in terms of it.
+Checkpoints, leases, dead letters and caches all live on it. The one writing primitive is `apply`: a list of
+changes and expectations that takes effect whole or not at all; everything else is said in terms of it.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -35,7 +35,7 @@ class Delete:
 
 @attrs.frozen
 class Expect:
-    """The key must hold exactly this value (`None`: must not exist), else nothing of the transaction happens."""
+    """The key must hold exactly this value before the transaction (`None`: not exist), else none of it happens."""
 
     namespace: str
     key: str
@@ -54,7 +54,7 @@ class ExpectationFailed(StateError):
 
 
 class Transaction(Protocol):
-    """Buffers changes; they are applied in one atomic call when its `async with` block is left without an error."""
+    """Buffers changes; applied in one atomic call when its `async with` block is left without an error."""
 
     def put(self, namespace: str, key: str, value: bytes, *, ttl: float | None = None) -> None: ...
 
@@ -66,7 +66,8 @@ class Transaction(Protocol):
 class StateBackend(Protocol):
     """Every async method is a trio checkpoint and raises `StateError` for what the storage refuses.
 
-    `apply` is atomic under cancellation: it happened whole or not at all, though a cancelled caller can't know which.
+    `apply` is atomic under cancellation: it happened whole or not at all, though a cancelled caller can't
+    know which.
     """
 
     async def open(self) -> None:
@@ -85,7 +86,8 @@ class StateBackend(Protocol):
     async def delete(self, namespace: str, key: str) -> None: ...
 
     def scan(self, namespace: str, prefix: str = "") -> AsyncGenerator[tuple[str, bytes]]:
-        """Keys with this prefix and their values, in key order; entries put or deleted meanwhile may be seen or not."""
+        """Keys with this prefix and their values, in key order; entries put or deleted meanwhile may be seen
+        or not."""
         ...
 
     async def apply(self, changes: Sequence[Change]) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints on a state backend: one row a pipeline, replaced whole by every barrier.
 
-A row begins with its format and a checksum, so that damage is found where it is read rather than resumed from; the
-rest is tagged JSON, since positions and snapshots come from users' parts and may hold more than JSON can say.
+A row begins with its format and a checksum, so that damage is found where it is read rather than resumed
+from; the rest is tagged JSON, since positions and snapshots come from users' parts and may hold more than
+JSON can say.
 """
 
 import zlib
@@ -26,7 +27,8 @@ _FORMAT = b"1"
 
 @attrs.frozen
 class CheckpointStore:
-    """Where a pipeline's checkpoints are kept. A backend that isn't open is opened for the length of each call."""
+    """Where a pipeline's checkpoints are kept. A backend that isn't open is opened for the length of each
+    call."""
 
     state: StateBackend
 
@@ -40,15 +42,15 @@ class CheckpointStore:
             return _decode(data)
         except StateError as error:
             raise StateError(
-                f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error}; restore"
-                " the state from a backup, or start over with restart=True"
+                f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error};"
+                " restore the state from a backup, or start over with restart=True"
             ) from error
 
     async def save(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
         """Replace the checkpoint, and make the changes `also`, in one transaction.
 
-        With a fence it happens only while the lease of that number holds: `PipelineBusy` once a later runner has
-        taken over. On any other error, or when cancelled, it happened whole or not at all.
+        With a fence it happens only while the lease of that number holds: `PipelineBusy` once a later runner
+        has taken over. On any other error, or when cancelled, it happened whole or not at all.
         """
         changes: list[Change] = [Put(_NAMESPACE, pipeline, _encode(checkpoint)), *also]
         fence = fence_expectation(pipeline, checkpoint.fence) if checkpoint.fence > 0 else None

@@ -1,8 +1,9 @@
 """One runner per pipeline: a lease in the state backend, with a fencing number that every holder raises.
 
-Two rows: the fence, written once by each holder and expected by each of its saves, so that a stale runner is refused
-whatever the clocks say; and the holder, rewritten by every renewal. Beside them the holder keeps a lock that ends with
-its process (`agora.state.locks`): free means dead, so that after a crash the next run starts at once.
+Two rows: the fence, written once by each holder and expected by each of its saves, so that a stale runner is
+refused whatever the clocks say; and the holder, rewritten by every renewal. Beside them the holder keeps a
+lock that ends with its process (`agora.state.locks`): free means dead, so that after a crash the next run
+starts at once.
 """
 
 import os
@@ -50,7 +51,8 @@ class LeaseTimes:
     fresh: float = 15
     """A lease renewed within this time is refused at once."""
     watch: float = 30
-    """One that isn't is watched for this long, then taken over; a holder that can't renew for so long ends itself."""
+    """One that isn't is watched for this long, then taken over; a holder that can't renew for so long ends
+    itself."""
     look: float = 1
     """Between two looks of a watcher, and two tries of a renewal that failed."""
 
@@ -113,9 +115,9 @@ def decide(
 ) -> Decision:
     """What a would-be runner does next.
 
-    `lock_free`: whether the holder's lock is free, `None` where the backend has no locks. `now`: the wall clock, which
-    only decides whether watching is needed at all. `watched`: seconds of the watcher's own monotonic clock since it
-    first saw this holder's row as it is.
+    `lock_free`: whether the holder's lock is free, `None` where the backend has no locks. `now`: the wall
+    clock, which only decides whether watching is needed at all. `watched`: seconds of the watcher's own
+    monotonic clock since it first saw this holder's row as it is.
     """
     if holder is None or holder.released or lock_free:
         return Free()
@@ -136,8 +138,8 @@ async def acquire(
 ) -> "Lease":
     """The lease of this pipeline, on an open backend.
 
-    `PipelineBusy` names a holder that lives; one that may be frozen is watched for up to `times.watch` seconds, which
-    can be cancelled. Whoever is cancelled or refused holds nothing.
+    `PipelineBusy` names a holder that lives; one that may be frozen is watched for up to `times.watch`
+    seconds, which can be cancelled. Whoever is cancelled or refused holds nothing.
     """
     watch = _Watch(times)
     while True:
@@ -150,7 +152,9 @@ async def acquire(
             if isinstance(decision, Busy):
                 raise PipelineBusy(f"pipeline {pipeline!r} is busy: {holder}; wait for it to end, or stop it")
             if not isinstance(decision, Watch):
-                lease = await _claim(state, pipeline, run_id, fence, times, isinstance(decision, Takeover))
+                lease = await _claim(
+                    state, pipeline, run_id, fence, times=times, takeover=isinstance(decision, Takeover)
+                )
                 if lease is not None:
                     return lease
         finally:
@@ -160,7 +164,7 @@ async def acquire(
 
 
 async def _claim(
-    state: StateBackend, pipeline: str, run_id: str, last: int, times: LeaseTimes, takeover: bool
+    state: StateBackend, pipeline: str, run_id: str, last: int, *, times: LeaseTimes, takeover: bool
 ) -> "Lease | None":
     """The lease with the number after `last`; `None` where another runner was faster.
 
@@ -211,7 +215,8 @@ class Lease:
         return self._holder.fence
 
     async def keep(self) -> None:
-        """Renew until cancelled. `PipelineBusy`: a later runner has taken over; `StateError`: renewing failed for long."""
+        """Renew until cancelled. `PipelineBusy`: a later runner has taken over; `StateError`: renewing failed
+        for long."""
         while True:
             await agora.seam.current().sleep(self._times.renew)
             await self.renew()
@@ -234,7 +239,8 @@ class Lease:
                 silent = seam.monotonic() - self._renewed
                 if silent + self._times.look >= self._times.watch:
                     raise StateError(
-                        f"the lease of pipeline {self._pipeline!r} couldn't be renewed for {silent:.0f} s: {error}"
+                        f"the lease of pipeline {self._pipeline!r} couldn't be renewed for {silent:.0f} s:"
+                        f" {error}"
                     ) from error
                 await seam.sleep(self._times.look)
             else:
@@ -244,8 +250,8 @@ class Lease:
     async def release(self) -> None:
         """Give it back, so that the next run starts at once. The caller shields it.
 
-        A lease that was taken over is left to its new holder. `StateError` when the row can't be written; the lock is
-        given back all the same, so that the next run finds its holder dead.
+        A lease that was taken over is left to its new holder. `StateError` when the row can't be written; the
+        lock is given back all the same, so that the next run finds its holder dead.
         """
         try:
             await self._write(attrs.evolve(self._holder, released=True))

@@ -1,7 +1,7 @@
 """A dead-letter queue in a state backend, so that letters are saved in the transaction of their checkpoint.
 
-A letter's row is found from its id alone, by calculation: writing, removing and reading in stream order need neither
-an index nor a look-up, and both changes can ride in a barrier's transaction (`changes`, `removals`).
+A letter's row is found from its id alone, by calculation: writing, removing and reading in stream order need
+neither an index nor a look-up, and both changes can ride in a barrier's transaction (`changes`, `removals`).
 """
 
 import re
@@ -31,8 +31,9 @@ _ID = re.compile(
 class StateDLQSink:
     """Keeps letters in a backend; one that isn't open is opened for the length of each call.
 
-    The same id twice is one letter, the later one. Ids that `agora.deadletter.letter_id` makes are read in stream order
-    page by page; letters with other ids are kept too, and those of one pipeline are sorted in memory when read.
+    The same id twice is one letter, the later one. Ids that `agora.deadletter.letter_id` makes are read in
+    stream order page by page; letters with other ids are kept too, and those of one pipeline are sorted in
+    memory when read.
     """
 
     state: StateBackend = attrs.field(
@@ -66,10 +67,12 @@ class StateDLQSink:
         limit: int | None = None,
         classes: Iterable[type] = (),
     ) -> AsyncGenerator[DLQRecord]:
-        """This pipeline's letters that match all that is given, in the order of their ordinals; `limit` of them at most.
+        """This pipeline's letters that match all that is given, in the order of their ordinals; `limit` of
+        them at most.
 
-        `error_type`: the qualified name, or its last part. `since` ≤ the time of failure < `until`, both aware.
-        `classes`: see `agora.tagged.decode`. Letters written meanwhile may come or not. `StateError`: one is damaged.
+        `error_type`: the qualified name, or its last part. `since` ≤ the time of failure < `until`, both
+        aware. `classes`: see `agora.tagged.decode`. Letters written meanwhile may come or not. `StateError`:
+        one is damaged.
         """
         known = tuple(classes)
         if limit is not None and limit <= 0:

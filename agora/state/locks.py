@@ -1,7 +1,8 @@
 """The locks that tell whether a lease's holder is alive.
 
-An operating-system lock ends with its process, however that ends, where pids, host names and clocks only guess
-(containers share neither). `flock` over POSIX record locks: those are dropped when any handle on the file is closed.
+An operating-system lock ends with its process, however that ends, where pids, host names and clocks only
+guess (containers share neither). `flock` over POSIX record locks: those are dropped when any handle on the
+file is closed.
 """
 
 import contextlib
@@ -75,7 +76,7 @@ class FileLock:
             except BaseException:
                 handle.close()
                 raise
-            handle.close()  # its holder removed it before we had it: a lock on a file without a name keeps nobody out
+            handle.close()  # its holder removed it meanwhile: a lock on a file without a name is none
 
     def release(self) -> None:
         """Remove the file while it is still locked, so that it can be nobody else's, then let go."""

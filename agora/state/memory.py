@@ -1,7 +1,7 @@
 """State in memory, for tests and for runs that needn't survive their process.
 
-It keeps the contract of the durable backends to the letter (atomic `apply`, expiry, one holder of a lease at a time),
-so that a pipeline proved on it behaves the same on a file; only what it holds ends with the object.
+It keeps the contract of the durable backends to the letter (atomic `apply`, expiry, one holder of a lease at
+a time), so that a pipeline proved on it behaves the same on a file; only what it holds ends with the object.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -79,7 +79,8 @@ class MemoryBackend:
                 yield key, value
 
     async def apply(self, changes: Sequence[Change]) -> None:
-        """All changes at once or, with `ExpectationFailed`, none. A trio checkpoint before; cancelled: none."""
+        """All changes at once or, with `ExpectationFailed`, none. A trio checkpoint before; cancelled:
+        none."""
         await trio.lowlevel.checkpoint()
         self._check_open()
         check_text(changes, _PLACE)

@@ -1,11 +1,14 @@
-"""State in one SQLite file: write-ahead log, synchronous FULL, so that what `apply` returned for survives power loss.
+"""State in one SQLite file: write-ahead log, synchronous FULL, so that what `apply` returned for survives
+power loss.
 
-Plain apsw connections in `seam.in_thread`, one thread call per operation, rather than apsw's asynchronous ones. Both
-were measured (per durable commit: 255 against 205 µs of CPU, 2,600 against 3,200 a second, of which SQLite and its
-fsync are 100 µs): a call that a thread has begun is never interrupted, so a cancelled `apply` has happened not at all
-instead of perhaps, and under a virtual clock the seam runs it in place, where apsw's own thread would let time run away.
+Plain apsw connections in `seam.in_thread`, one thread call per operation, rather than apsw's asynchronous
+ones. Both were measured (per durable commit: 255 against 205 µs of CPU, 2,600 against 3,200 a second, of
+which SQLite and its fsync are 100 µs): a call that a thread has begun is never interrupted, so a cancelled
+`apply` has happened not at all instead of perhaps, and under a virtual clock the seam runs it in place, where
+apsw's own thread would let time run away.
 """
 
+import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -18,10 +21,9 @@ import attrs
 import trio
 
 import agora.seam
-from agora.errors import StateError
 from agora.state.base import Change, Delete, Put, Transaction
 from agora.state.locks import FileLock
-from agora.state.sqlitefile import connect, explain, lock_directory
+from agora.state.sqlitefile import connect, disconnect, explain, lock_directory
 from agora.state.sqlitesql import apply_changes, read_page, read_value
 from agora.state.transaction import buffered, not_open
 
@@ -34,8 +36,8 @@ T = TypeVar("T")
 class SQLiteBackend:
     """A `StateBackend` in a file, for any number of processes of one machine.
 
-    Every call is a trio checkpoint before it begins; once begun it runs to its end, so cancelled means not done.
-    `StateError` names the file and what to do.
+    Every call is a trio checkpoint before it begins; once begun it runs to its end, so cancelled means not
+    done. `StateError` names the file and what to do.
     """
 
     path: Path = attrs.field(
@@ -51,7 +53,8 @@ class SQLiteBackend:
         return self._users > 0
 
     async def open(self) -> None:
-        """Open or make the file, and count a user. `StateError`: not a state file, damaged, of a newer agora."""
+        """Open or make the file, and count a user. `StateError`: not a state file, damaged, of a newer
+        agora."""
         await agora.seam.current().in_thread(self._open)
 
     async def close(self) -> None:
@@ -73,12 +76,11 @@ class SQLiteBackend:
         await self.apply([Delete(namespace, key)])
 
     async def scan(self, namespace: str, prefix: str = "") -> AsyncGenerator[tuple[str, bytes]]:
-        """Keys with this prefix and their values, in key order, read page by page; holds nothing between two pages."""
+        """Keys with this prefix and their values, in key order, page by page; holds nothing between two."""
         after: str | None = None
         while True:
-            start, now = after, _now()
             page, after = await self._run(
-                lambda connection, start=start, now=now: read_page(connection, namespace, prefix, start, now)  # type: ignore[misc]  # mypy can't infer a lambda's defaults
+                functools.partial(read_page, namespace=namespace, prefix=prefix, after=after, now=_now())
             )
             for item in page:
                 yield item
@@ -135,7 +137,7 @@ class SQLiteBackend:
             if self._users == 0:
                 connection, self._connection = self._connection, None
                 assert connection is not None
-                connection.close()
+                disconnect(connection, self.path)
 
 
 def _now() -> float:

@@ -1,7 +1,8 @@
 """The state file itself: made whole or not at all, recognised, migrated, and refused with a reason.
 
-A new file is built under another name and renamed into place, so that a crash leaves none rather than an empty one;
-an empty file under the name is therefore damage, and reported, where SQLite would quietly take it for a new database.
+A new file is built under another name and renamed into place, so that a crash leaves none rather than an
+empty one; an empty file under the name is therefore damage, and reported, where SQLite would quietly take it
+for a new database.
 """
 
 import fcntl
@@ -13,7 +14,7 @@ import apsw
 import agora.seam
 from agora.errors import StateError
 
-__all__ = ["FORMAT", "connect", "explain", "lock_directory"]
+__all__ = ["FORMAT", "connect", "disconnect", "explain", "lock_directory"]
 
 _APPLICATION_ID = 0x41474F52  # "AGOR"; tells a state file from any other SQLite database
 _BUSY_MILLISECONDS = 5_000  # transactions last milliseconds; who waits longer is told who is in the way
@@ -43,7 +44,8 @@ def lock_directory(path: Path) -> Path:
 
 
 def connect(path: Path) -> apsw.Connection:
-    """A connection to the state file, which is made when it isn't there. Blocks. `StateError` names file and remedy."""
+    """A connection to the state file, which is made when it isn't there. Blocks. `StateError` names file and
+    remedy."""
     try:
         real = Path(os.path.realpath(path))
         _create_if_missing(real, path)
@@ -52,6 +54,14 @@ def connect(path: Path) -> apsw.Connection:
         raise explain(error, path) from error
     except OSError as error:
         raise StateError(f"the state file {path} can't be opened: {error}") from error
+
+
+def disconnect(connection: apsw.Connection, path: Path) -> None:
+    """Close the connection; the last one of all processes moves the log into the file. Blocks."""
+    try:
+        connection.close()
+    except apsw.Error as error:
+        raise explain(error, path) from error
 
 
 def explain(error: apsw.Error, path: Path) -> StateError:
@@ -93,14 +103,14 @@ def _is_there(real: Path, shown: Path) -> bool:
         log = real.with_name(real.name + "-wal")
         if log.exists() and log.stat().st_size:
             raise StateError(
-                f"the state file {shown} is missing but its write-ahead log {log} is there: put the file back,"
-                " or move the log away to start anew"
+                f"the state file {shown} is missing but its write-ahead log {log} is there:"
+                " put the file back, or move the log away to start anew"
             ) from None
         return False
     if size == 0:
         raise StateError(
-            f"the state file {shown} is empty, which agora never leaves it: it was cut short or made by something"
-            " else; restore it from a backup, or delete it to start anew"
+            f"the state file {shown} is empty, which agora never leaves it: it was cut short or made"
+            " by something else; restore it from a backup, or delete it to start anew"
         )
     return True
 

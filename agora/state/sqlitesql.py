@@ -34,9 +34,10 @@ def read_value(connection: apsw.Connection, namespace: str, key: str, now: float
 
 
 def read_page(
-    connection: apsw.Connection, namespace: str, prefix: str, after: str | None, now: float
+    connection: apsw.Connection, *, namespace: str, prefix: str, after: str | None, now: float
 ) -> tuple[list[tuple[str, bytes]], str | None]:
-    """Live entries behind the key `after`, a bounded number, and the key to go on from (`None`: that was all)."""
+    """Live entries behind the key `after`, a bounded number, and the key to go on from (`None`: that was
+    all)."""
     page: list[tuple[str, bytes]] = []
     size = 0
     query, start = (_FIRST_PAGE, prefix) if after is None else (_NEXT_PAGE, after)
@@ -61,16 +62,12 @@ def apply_changes(connection: apsw.Connection, changes: Sequence[Change], now: f
     execute = connection.cursor().execute
     execute("BEGIN IMMEDIATE")
     try:
+        _check_expectations(connection, changes, now, place)
         expiring = 0
-        for change in changes:
-            if isinstance(change, Expect):
-                if read_value(connection, change.namespace, change.key, now) != change.value:
-                    raise not_met(change, place)
-            elif isinstance(change, Put) and change.ttl is not None:
-                expiring += 1
         for change in changes:
             if isinstance(change, Put):
                 expires = None if change.ttl is None else now + change.ttl
+                expiring += expires is not None
                 execute(_PUT, (change.namespace, change.key, change.value, expires))
             elif isinstance(change, Delete):
                 execute(_DELETE, (change.namespace, change.key))
@@ -81,3 +78,14 @@ def apply_changes(connection: apsw.Connection, changes: Sequence[Change], now: f
         if not connection.get_autocommit():
             execute("ROLLBACK")
         raise
+
+
+def _check_expectations(
+    connection: apsw.Connection, changes: Sequence[Change], now: float, place: str
+) -> None:
+    """All of them before any change, so that their order among the changes doesn't matter."""
+    for change in changes:
+        if isinstance(change, Expect):
+            found = read_value(connection, change.namespace, change.key, now)
+            if found != change.value:
+                raise not_met(change, place)
