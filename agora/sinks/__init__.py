@@ -1,0 +1,58 @@
+"""Where records go: the sinks, and the contract for one's own."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agora.sinks.adapt import as_sink
+    from agora.sinks.base import DATA_ERRORS, Sink, TransactionalSink
+    from agora.sinks.channel import ChannelSink
+    from agora.sinks.csv import CsvSink
+    from agora.sinks.function import FunctionSink
+    from agora.sinks.jsonl import JsonLinesSink
+    from agora.sinks.memory import MemorySink
+    from agora.sinks.null import NullSink
+    from agora.sinks.parquet import ParquetSink
+    from agora.sinks.stdout import StdoutSink
+
+__all__ = [
+    "DATA_ERRORS",
+    "ChannelSink",
+    "CsvSink",
+    "FunctionSink",
+    "JsonLinesSink",
+    "MemorySink",
+    "NullSink",
+    "ParquetSink",
+    "Sink",
+    "StdoutSink",
+    "TransactionalSink",
+    "as_sink",
+]
+
+_MODULES = {
+    "DATA_ERRORS": "base",
+    "ChannelSink": "channel",
+    "CsvSink": "csv",
+    "FunctionSink": "function",
+    "JsonLinesSink": "jsonl",
+    "MemorySink": "memory",
+    "NullSink": "null",
+    "ParquetSink": "parquet",
+    "Sink": "base",
+    "StdoutSink": "stdout",
+    "TransactionalSink": "base",
+    "as_sink": "adapt",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
