@@ -1,0 +1,220 @@
+"""Rows of CSV fields into records, letters for those that can't become one."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from agora.errors import AgoraError
+from agora.records import Malformed, Record
+from agora.sources._convert import Conversion, converted
+from agora.sources._csvtext import (
+    Entries,
+    Fault,
+    Text,
+    byte_order,
+    decode,
+    field_limit_lifted,
+    rows_at_once,
+    rows_one_by_one,
+    whole_lines,
+)
+from agora.sources._reader import ByteReader
+from agora.sources._textfile import Parsed
+
+__all__ = ["CsvParser", "Dialect"]
+
+_HEADER = 64 * 1024
+_BOM = "\ufeff"
+
+
+@attrs.frozen
+class Dialect:
+    """What the options of a `CsvSource` say about its text."""
+
+    delimiter: str
+    encoding: str
+    pad: bool
+    columns: Sequence[str] | None
+    """Names of a headerless file; `None`: the file has a header."""
+    types: Mapping[str, Conversion]
+    schema: Conversion | None
+
+
+def _builder(names: Sequence[str], types: Mapping[str, Conversion]) -> Callable[[list[Any]], list[Any]]:
+    """`[{"id": v0, "amount": c1(v1)} for [v0, v1] in rows]`: written out, half the time of `dict(zip(…))`.
+
+    A row of another length raises `ValueError`.
+    """
+    scope: dict[str, Any] = {f"c{index}": types[name] for index, name in enumerate(names) if name in types}
+    items = (
+        f"{name!r}: c{index}(v{index})" if name in types else f"{name!r}: v{index}"
+        for index, name in enumerate(names)
+    )
+    variables = ", ".join(f"v{index}" for index in range(len(names)))
+    exec(  # noqa: S102 - names get in as literals only, made by repr
+        f"def build(rows):\n    return [{{{', '.join(items)}}} for [{variables}] in rows]", scope
+    )
+    build: Callable[[list[Any]], list[Any]] = scope["build"]
+    return build
+
+
+class CsvParser:
+    """Parses the pieces of one file, whose names it knows."""
+
+    def __init__(
+        self, where: str, dialect: Dialect, encoding: str, names: Sequence[str], start: tuple[int, int]
+    ) -> None:
+        self.start = start
+        self._where = where
+        self._dialect = dialect
+        self._encoding = encoding
+        self._names = names
+        self._plain = _builder(names, {})
+        self._build = _builder(names, dialect.types)
+        self._at_once = True
+
+    @classmethod
+    def of_file(cls, reader: ByteReader, dialect: Dialect) -> "CsvParser | None":
+        """Read the header; `None` for a file without one, `AgoraError` where it can't be used."""
+        where = str(reader.path)
+        start = reader.peek(4)
+        encoding = byte_order(dialect.encoding, start)
+        bom = _BOM.encode(encoding) if encoding.startswith("utf") else b"\0"
+        skip = len(bom) if start.startswith(bom) and encoding.startswith("utf") else 0
+        if dialect.columns is not None:
+            return cls(where, dialect, encoding, dialect.columns, (skip, 0))
+        size = _HEADER
+        while True:
+            data = reader.peek(size)
+            ended = len(data) < size
+            final = ended and reader.damage is None
+            text = Text(decode(data[skip:], encoding, final=final)[0], encoding)
+            if not final:
+                text.text = text.text[: whole_lines(text.text)]
+            with field_limit_lifted():
+                entries = rows_one_by_one(text.text, dialect.delimiter, final=final, most=1)
+            if entries.rows:
+                names = _names(where, text, entries, dialect)
+                end = skip + text.offset(text.after_lines(entries.whole))
+                return cls(where, dialect, encoding, names, (end, entries.whole))
+            if ended:
+                if reader.damage is not None:
+                    raise reader.damage
+                return None
+            size = 2 * len(data)
+
+    def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
+        """(bytes, line ends) of the line end that belongs to what was `before`; `None` if it needs one and has none."""
+        text = decode(data[:8], self._encoding, final=False)[0]
+        if not unended:
+            split = before.endswith("\r".encode(self._encoding)) and text.startswith("\n")
+            return len("\n".encode(self._encoding)) if split else 0, 0
+        end = "\r\n" if text.startswith("\r\n") else text[:1] if text[:1] in ("\r", "\n") else ""
+        return (len(end.encode(self._encoding)), 1) if end else None
+
+    def parse(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
+        """The records of `data`, which begins at byte `offset`, behind `line` line ends."""
+        decoded, used = decode(data, self._encoding, final=final)
+        text = Text(decoded if final else decoded[: whole_lines(decoded)], self._encoding)
+        with field_limit_lifted():
+            entries = self._entries(text.text, final=final)
+        done = len(text.text) if entries.complete else text.after_lines(entries.whole)
+        rest = Text(decoded[done:], self._encoding)
+        consumed = used - rest.offset(len(rest.text))
+        unended = final and entries.complete and bool(text.text) and not text.text.endswith(("\n", "\r"))
+        lines = entries.whole - unended
+        piece = _Piece(self, text, entries, offset, line)
+        rows, malformed = piece.records()
+
+        def place(n: int) -> tuple[int, int]:
+            if n == len(rows):
+                return consumed, lines
+            return (text.offset(text.after_lines(entries.ends[n - 1])), entries.ends[n - 1]) if n else (0, 0)
+
+        return Parsed(rows, malformed, consumed, lines, unended, place, piece.original)
+
+    def _entries(self, text: str, *, final: bool) -> Entries:
+        delimiter = self._dialect.delimiter
+        if self._at_once and (entries := rows_at_once(text, delimiter)) is not None:
+            return entries
+        entries = rows_one_by_one(text, delimiter, final=final)
+        self._at_once = len(entries.rows) == entries.whole
+        return entries
+
+    def build(self, rows: list[Any]) -> list[Record]:
+        """Records of rows that are all in order; any exception where one isn't."""
+        records = self._build(rows)
+        schema = self._dialect.schema
+        return records if schema is None else [schema(record) for record in records]
+
+    def record(self, row: Any, raw: str | bytes, place: str) -> Record:
+        """The record of one row, or why there is none."""
+        count = len(self._names)
+        if isinstance(raw, bytes):
+            return Malformed(raw, AgoraError(f"{place}: not valid {self._encoding}"))
+        if isinstance(row, Fault):
+            return Malformed(raw, AgoraError(f"{place}: {row.reason}"))
+        if self._dialect.pad and len(row) < count:
+            row = [*row, *[""] * (count - len(row))]
+        if len(row) != count:
+            return Malformed(raw, AgoraError(f"{place}: {len(row)} fields where there are {count} columns"))
+        return converted(self._plain([row])[0], self._dialect.types, self._dialect.schema, place)
+
+    def place(self, line: int, offset: int) -> str:
+        return f"{self._where}, line {line + 1}, byte {offset}"
+
+    def again(self, text: str, raw: str | bytes, place: str) -> Record:
+        """A record parsed anew from its text."""
+        with field_limit_lifted():
+            entries = rows_one_by_one(text, self._dialect.delimiter, final=True, most=1)
+        return self.record(entries.rows[0], raw, place)
+
+
+@attrs.frozen
+class _Piece:
+    parser: CsvParser
+    text: Text
+    entries: Entries
+    offset: int
+    line: int
+
+    def records(self) -> tuple[list[Record], list[int]]:
+        if self.text.is_clean():
+            try:
+                return self.parser.build(self.entries.rows), []
+            except Exception:  # noqa: BLE001, S110 - any conversion may raise anything; the culprit is found below
+                pass
+        rows = [self._record(index, row) for index, row in enumerate(self.entries.rows)]
+        return rows, [index for index, row in enumerate(rows) if isinstance(row, Malformed)]
+
+    def original(self, index: int) -> Record:
+        start, stop = self._span(index)
+        return self.parser.again(self.text.text[start:stop], self.text.raw(start, stop), self._place(index))
+
+    def _record(self, index: int, row: Any) -> Record:
+        return self.parser.record(row, self.text.raw(*self._span(index)), self._place(index))
+
+    def _span(self, index: int) -> tuple[int, int]:
+        return self.text.after_lines(self.entries.starts[index]), self.text.after_lines(self.entries.ends[index])
+
+    def _place(self, index: int) -> str:
+        lines = self.entries.starts[index]
+        return self.parser.place(self.line + lines, self.offset + self.text.offset(self.text.after_lines(lines)))
+
+
+def _names(where: str, text: Text, entries: Entries, dialect: Dialect) -> Sequence[str]:
+    row = entries.rows[0]
+    place = f"{where}, line {entries.starts[0] + 1}"
+    if not text.is_clean(0, text.after_lines(entries.whole)):
+        raise AgoraError(f"{place}: the header is not valid {text.encoding}; give encoding= for another one")
+    if isinstance(row, Fault):
+        raise AgoraError(f"{place}: the header can't be read: {row.reason}")
+    names: list[str] = row
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise AgoraError(f"{place}: the header has names twice: {', '.join(map(repr, twice))}")
+    missing = [name for name in dialect.types if name not in names]
+    if missing:
+        raise AgoraError(f"{place}: types= names columns that the header hasn't: {', '.join(map(repr, missing))}")
+    return names

@@ -1,0 +1,150 @@
+"""A run over files: which to open, where to go on, and that each is closed whatever happens.
+
+What is in a file is the business of an `OpenedFile`; text and Parquet share everything else here.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from agora import seam
+from agora.errors import AgoraError
+from agora.records import Position, Record
+from agora.seam import Files
+from agora.sources._paths import InputFile, PathOption, covers, expand, patterns_of
+from agora.sources._resume import FilePosition, Resume, plan
+from agora.sources._rows import Place
+from agora.sources.base import Block
+
+__all__ = ["FileRun", "OpenFile", "OpenedFile", "Piece"]
+
+
+@attrs.frozen
+class Piece:
+    """Records that were read in one go, as `Block` says; positions lack what the run knows of other files."""
+
+    rows: list[Record]
+    malformed: Sequence[int]
+    position: Callable[[int], FilePosition]
+    original: Callable[[int], Record]
+
+
+class OpenedFile(Protocol):
+    """A file at the place where reading goes on."""
+
+    done: bool
+    failure: AgoraError | None
+    """Why reading ends here, behind the records before it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file when last looked at."""
+        ...
+
+    def read(self) -> None:
+        """Get the next piece; blocks, so it is called in a thread."""
+        ...
+
+    def take(self) -> Piece:
+        """The records of the piece that was read last; may be none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class OpenFile(Protocol):
+    """Opens a file at its start, or at a place of it: `SourceChanged` where that isn't what was read, unless
+    `allow_change`."""
+
+    def __call__(
+        self, files: Files, file: InputFile, start: FilePosition | None, *, allow_change: bool
+    ) -> OpenedFile: ...
+
+
+@attrs.define
+class FileRun:
+    """State of one run of a source of files."""
+
+    patterns: Sequence[str]
+    missing_ok: bool
+    open: OpenFile
+    place: Place = attrs.field(factory=Place, init=False)
+    _resume: Resume | None = attrs.field(default=None, init=False)
+    _opened: OpenedFile | None = attrs.field(default=None, init=False)
+
+    @classmethod
+    def of(cls, path: PathOption, *, missing_ok: bool, open: OpenFile) -> "FileRun":  # noqa: A002 - the field's name
+        return cls(patterns_of(path), missing_ok, open)
+
+    async def prepare(self, position: Position, *, allow_change: bool) -> None:
+        """Find the files, and go to `position` in the first of them. A trio checkpoint."""
+        self.close()
+        self.place.start(position)
+        machine = seam.current()
+        self._resume, self._opened = await machine.in_thread(
+            self._prepared, machine.files, position, allow_change=allow_change
+        )
+
+    async def blocks(self) -> AsyncGenerator[Block]:
+        """Yield the blocks of every file that is left. Whatever ends it, nothing stays open."""
+        machine = seam.current()
+        try:
+            if self._resume is None:
+                await self.prepare(None, allow_change=False)
+            assert self._resume is not None
+            finished = self._resume.finished
+            for file in self._resume.files:
+                if self._opened is None:
+                    self._opened = await machine.in_thread(
+                        self.open, machine.files, file, None, allow_change=False
+                    )
+                opened = self._opened
+                while not opened.done:
+                    await machine.in_thread(opened.read)
+                    piece = opened.take()
+                    if piece.rows:
+                        block = _block(piece, finished)
+                        self.place.block, self.place.taken = block, len(block.rows)
+                        yield block
+                if opened.failure is not None:
+                    raise opened.failure
+                finished = {**finished, file.name: opened.size}
+                opened.close()
+                self._opened = None
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close what is open; the next run starts anew."""
+        self._resume = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def paths(self) -> list[Path]:
+        return [file.path for file in expand(self.patterns, missing_ok=True)]
+
+    def covers(self, path: Path) -> bool:
+        return covers(self.patterns, path)
+
+    def _prepared(
+        self, files: Files, position: Position, *, allow_change: bool
+    ) -> tuple[Resume, OpenedFile | None]:
+        found = expand(self.patterns, missing_ok=self.missing_ok, empty_ok=position is not None)
+        resume = plan(found, position, _size, allow_change=allow_change)
+        if resume.start is None:
+            return resume, None
+        return resume, self.open(files, resume.files[0], resume.start, allow_change=allow_change)
+
+
+def _size(file: InputFile) -> int:
+    return file.path.stat().st_size
+
+
+def _block(piece: Piece, finished: Mapping[str, int]) -> Block:
+    def position(n: int) -> Position:
+        return attrs.evolve(piece.position(n), finished=finished).to_json()
+
+    return Block(piece.rows, position, piece.original, piece.malformed)

@@ -1,0 +1,145 @@
+"""The content of one file as bytes from any offset: plain, gzip or zstd, told apart by the content.
+
+Offsets and fingerprints are of the content, so that one rule of resuming serves all three. Everything here blocks:
+it is called in a worker thread.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import attrs
+
+from agora.errors import AgoraError
+from agora.seam import Files
+from agora.sources._compression import DamagedError, decompressed, kind_of
+
+__all__ = ["HEAD", "TAIL", "ByteReader", "open_file", "size_of"]
+
+HEAD = 64 * 1024
+TAIL = 4 * 1024
+_PIECE = 256 * 1024
+
+
+def open_file(files: Files, path: Path) -> IO[bytes]:
+    """Open to read; `AgoraError` where the path can't be read at all."""
+    try:
+        return files.open(path, "rb")
+    except (FileNotFoundError, IsADirectoryError, PermissionError, NotADirectoryError) as error:
+        raise AgoraError(f"{path} can't be read: {error.strerror}") from error
+
+
+def size_of(handle: IO[bytes]) -> int:
+    """Size in bytes as it is now; the handle's place is kept."""
+    place = handle.tell()
+    size = handle.seek(0, 2)
+    handle.seek(place)
+    return size
+
+
+@attrs.define
+class ByteReader:
+    """Reads forward; `close()` is the owner's."""
+
+    path: Path
+    head: bytes
+    """The first bytes of the content, 64 KiB of them if there are so many."""
+    size: int
+    """Size of the file in bytes (not of the content) when last looked at."""
+    at_end: bool = False
+    """Nothing is left behind what `read` gave last."""
+    damage: AgoraError | None = None
+    """Why the content ends before its time; what was read before it is good."""
+    _handle: IO[bytes] = attrs.field(kw_only=True)
+    _more: Callable[[], bytes] = attrs.field(kw_only=True)
+    _seekable: bool = attrs.field(kw_only=True)
+    _pending: bytes = b""
+
+    @classmethod
+    def open(cls, files: Files, path: Path) -> "ByteReader":
+        """At the start of the content, with `head` read."""
+        handle = open_file(files, path)
+        try:
+            start = handle.read(4) or b""
+            while len(start) < 4 and (more := handle.read(4 - len(start))):
+                start += more
+            handle.seek(0)
+            kind = kind_of(start)
+            if kind is None:
+                more_of = _plain(handle)
+            else:
+                more_of = _pieces(decompressed(kind, _filled(handle)))
+            reader = cls(
+                path, b"", size_of(handle), handle=handle, more=more_of, seekable=kind is None
+            )
+            reader.head = reader.peek(HEAD)[:HEAD]
+        except BaseException:
+            handle.close()
+            raise
+        return reader
+
+    def peek(self, size: int) -> bytes:
+        """The bytes that come next, `size` or more unless the content ends before."""
+        if len(self._pending) < size:
+            pieces = [self._pending]
+            have = len(self._pending)
+            while have < size and (piece := self._next()):
+                pieces.append(piece)
+                have += len(piece)
+            self._pending = b"".join(pieces)
+        return self._pending
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is reached."""
+        pending = self.peek(size + 1)
+        self._pending = pending[size:]
+        if not self._pending:
+            self.at_end = True
+            self.size = size_of(self._handle)
+        return pending[:size]
+
+    def skip_to(self, offset: int) -> tuple[int, bytes]:
+        """From the start of the content to `offset`: where it came to (less if the content is shorter), and the
+        last 4 KiB before that."""
+        if offset <= len(self._pending):
+            before, self._pending = self._pending[:offset], self._pending[offset:]
+            return offset, before[-TAIL:]
+        if self._seekable:
+            offset = min(offset, size_of(self._handle))
+            self._handle.seek(max(0, offset - TAIL))
+            self._pending = b""
+            pending = self.peek(min(offset, TAIL))
+            before, self._pending = pending[: min(offset, TAIL)], pending[min(offset, TAIL) :]
+            return offset, before
+        passed, tail = 0, b""
+        while passed < offset and self.peek(1):
+            step = min(offset - passed, len(self._pending))
+            tail = (tail + self._pending[:step][-TAIL:])[-TAIL:]
+            self._pending = self._pending[step:]
+            passed += step
+        return passed, tail
+
+    def close(self) -> None:
+        self._handle.close()
+
+    def _next(self) -> bytes:
+        if self.damage is not None:
+            return b""
+        try:
+            return self._more()
+        except DamagedError as error:
+            self.damage = AgoraError(f"{self.path} can't be read to its end: {error}")
+            self.damage.__cause__ = error.__cause__
+            return b""
+
+
+def _plain(handle: IO[bytes]) -> Callable[[], bytes]:
+    return lambda: handle.read(_PIECE) or b""
+
+
+def _filled(handle: IO[bytes]) -> Callable[[int], bytes]:
+    return lambda size: handle.read(size) or b""
+
+
+def _pieces(pieces: Iterator[bytes]) -> Callable[[], bytes]:
+    return lambda: next(pieces, b"")

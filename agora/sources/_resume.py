@@ -1,0 +1,136 @@
+"""Where a run of files stands, as a JSON-able position, and whether the files are still those it was made with.
+
+A position holds what a bounded look can check: sizes, and fingerprints of the first 64 KiB and of the 4 KiB before
+the offset. Everything is pure, given the listing and the bytes.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+import attrs
+
+from agora.errors import SourceChanged
+from agora.records import Position
+from agora.sources._paths import InputFile
+
+__all__ = ["FilePosition", "Fingerprint", "Resume", "changed", "check_head", "check_tail", "plan"]
+
+_WAYS = (
+    "To go on at the saved place nevertheless: allow_source_change=True (--allow-source-change); "
+    "to read everything again: restart=True (--restart)."
+)
+
+
+def changed(what: str) -> NoReturn:
+    """Raise `SourceChanged` with what was, what is, and the ways on."""
+    raise SourceChanged(f"{what}. {_WAYS}")
+
+
+@attrs.frozen
+class Fingerprint:
+    """A hash of some bytes that were read."""
+
+    size: int
+    digest: str
+
+    @classmethod
+    def of(cls, data: bytes) -> "Fingerprint":
+        return cls(len(data), hashlib.blake2b(data, digest_size=16).hexdigest())
+
+
+@attrs.frozen(kw_only=True)
+class FilePosition:
+    """A place in one file of several: behind `offset` bytes of content, or `offset` rows of a row group."""
+
+    item: int
+    name: str
+    offset: int
+    line: int = 0
+    """Line ends before `offset`; of Parquet, the row group."""
+    size: int
+    """Bytes of the file when it was last looked at."""
+    head: Fingerprint
+    tail: Fingerprint
+    end: bool = False
+    """The file ended there."""
+    unended: bool = False
+    """And its last record had no line end: it may only grow by one first."""
+    finished: Mapping[str, int] = attrs.field(factory=dict)
+    """Sizes of the files that were read before this one."""
+
+    @property
+    def file(self) -> InputFile:
+        return InputFile(self.item, self.name)
+
+    def to_json(self) -> Position:
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, position: Position) -> "FilePosition":
+        """`SourceChanged` where this is the position of some other source."""
+        try:
+            data: dict[str, Any] = dict(position)  # type: ignore[arg-type]  # anything may come; that is the check
+            data["head"], data["tail"] = Fingerprint(**data["head"]), Fingerprint(**data["tail"])
+            return cls(**data)
+        except (TypeError, KeyError, ValueError):
+            changed(f"The saved position isn't one of a file: {str(position)[:200]}")
+
+
+@attrs.frozen
+class Resume:
+    """What is left to read: `files` in order, the first from `start` on if it is given."""
+
+    files: Sequence[InputFile]
+    start: FilePosition | None
+    finished: Mapping[str, int]
+
+
+def plan(
+    files: Sequence[InputFile], position: Position, size_of: Callable[[InputFile], int], *, allow_change: bool
+) -> Resume:
+    """Which files are left behind `position`; `SourceChanged` where those before it aren't what they were."""
+    if position is None:
+        return Resume(files, None, {})
+    start = FilePosition.from_json(position)
+    finished: dict[str, int] = {}
+    for file in files:
+        if file.key >= start.file.key:
+            continue
+        size = size_of(file)
+        finished[file.name] = size
+        was = start.finished.get(file.name)
+        if allow_change or was == size:
+            continue
+        if was is None:
+            changed(f"{file.name} is new, but its place is before {start.name}, which was read already")
+        changed(f"{file.name} was read when it had {was} bytes; now it has {size}")
+    left = [file for file in files if file.key >= start.file.key]
+    if left and left[0] == start.file:
+        return Resume(left, start, finished)
+    if not (start.end or allow_change):
+        changed(f"{start.name} was read up to byte {start.offset}; now it is gone")
+    return Resume(left, None, finished)
+
+
+def check_head(start: FilePosition, *, size: int, head: bytes) -> None:
+    """`SourceChanged` if the file is shorter than it was, or begins differently."""
+    if size < start.size:
+        changed(f"{start.name} had {start.size} bytes; now it has {size}")
+    _compare(start, "begins", start.head, head[: start.head.size])
+
+
+def check_tail(start: FilePosition, *, reached: int, tail: bytes) -> None:
+    """`SourceChanged` if the content ends before the place, or is different just before it."""
+    if reached < start.offset:
+        changed(f"{start.name} was read up to byte {start.offset}; now its content ends at byte {reached}")
+    _compare(start, "goes on", start.tail, tail)
+
+
+def _compare(start: FilePosition, part: str, was: Fingerprint, data: bytes) -> None:
+    now = Fingerprint.of(data)
+    if now != was:
+        changed(
+            f"{start.name} isn't the file that was read up to byte {start.offset}: it {part} differently "
+            f"(the fingerprint of {was.size} bytes was {was.digest}, now it is {now.digest})"
+        )

@@ -1,0 +1,166 @@
+"""A file of text records: bytes in blocks, cut into records by a parser, with a place after each.
+
+The parser is a pure function of the bytes from the end of the last whole record on; so no state but an offset is
+carried from block to block, and a resumed run can't differ from one that wasn't interrupted.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import attrs
+
+from agora.errors import AgoraError
+from agora.records import Record
+from agora.seam import Files
+from agora.sources._filerun import OpenedFile, Piece
+from agora.sources._paths import InputFile
+from agora.sources._reader import TAIL, ByteReader
+from agora.sources._resume import FilePosition, Fingerprint, changed, check_head, check_tail
+
+__all__ = ["Parsed", "TextParser", "open_text"]
+
+_BLOCK = 256 * 1024
+
+
+@attrs.frozen
+class Parsed:
+    """The records of some bytes, and their places."""
+
+    rows: list[Record]
+    malformed: list[int]
+    consumed: int
+    """Bytes that are done; the rest belongs to a record that isn't whole yet."""
+    lines: int
+    """Line ends in them."""
+    unended: bool
+    """The last record ended with the file, not with its line."""
+    place: Callable[[int], tuple[int, int]]
+    """(bytes, line ends) up to the end of the first `n` records."""
+    original: Callable[[int], Record]
+
+
+class TextParser(Protocol):
+    """Knows the format of one file."""
+
+    start: tuple[int, int]
+    """(bytes, line ends) before the first record."""
+
+    def parse(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
+        """`final`: the file ends with `data`."""
+        ...
+
+    def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
+        """(bytes, line ends) at the start of `data` that belong to the record `before`; `None` where that record was
+        `unended` and `data` doesn't end it."""
+        ...
+
+
+@attrs.define
+class _TextFile:
+    """An `OpenedFile` of text."""
+
+    file: InputFile
+    reader: ByteReader
+    parser: TextParser | None
+    offset: int = 0
+    line: int = 0
+    tail: bytes = b""
+    done: bool = False
+    failure: AgoraError | None = None
+    _data: bytes = b""
+    _step: int = _BLOCK
+
+    @property
+    def size(self) -> int:
+        return self.reader.size
+
+    def read(self) -> None:
+        self._data += self.reader.read(self._step)
+
+    def take(self) -> Piece:
+        assert self.parser is not None
+        reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
+        final = reader.at_end and reader.damage is None
+        parsed = self.parser.parse(data, offset, line, final=final)
+        last = len(parsed.rows) if final else None
+        size = reader.size
+
+        def position(n: int) -> FilePosition:
+            passed, lines = parsed.place(n)
+            before = data[max(0, passed - TAIL) : passed]
+            if passed < TAIL:
+                before = (tail + before)[-TAIL:]
+            return FilePosition(
+                item=self.file.item,
+                name=self.file.name,
+                offset=offset + passed,
+                line=line + lines,
+                size=size,
+                head=Fingerprint.of(reader.head[: offset + passed]),
+                tail=Fingerprint.of(before),
+                end=n == last,
+                unended=n == last and parsed.unended,
+            )
+
+        self.tail = (tail + data[: parsed.consumed])[-TAIL:]
+        self._data = data[parsed.consumed :]
+        self.offset += parsed.consumed
+        self.line += parsed.lines
+        # a record longer than the block: doubling keeps the whole work linear
+        self._step = _BLOCK if parsed.consumed else 2 * self._step
+        self.done = reader.at_end
+        self.failure = reader.damage if reader.at_end else None
+        return Piece(parsed.rows, parsed.malformed, position, parsed.original)
+
+    def close(self) -> None:
+        self.reader.close()
+
+
+def open_text(
+    parser_of: Callable[[ByteReader], TextParser | None],
+    files: Files,
+    file: InputFile,
+    start: FilePosition | None,
+    *,
+    allow_change: bool,
+) -> OpenedFile:
+    """Open at the first record, or where `start` says; blocks. Raises as `OpenFile` does."""
+    reader = ByteReader.open(files, file.path)
+    try:
+        if start is not None and not allow_change:
+            check_head(start, size=reader.size, head=reader.head)
+        text = _TextFile(file, reader, parser_of(reader))
+        if text.parser is None:
+            text.done = True
+        elif start is None:
+            text.offset, text.line = text.parser.start
+            _, text.tail = reader.skip_to(text.offset)
+        else:
+            _go_to(text, text.parser, start, allow_change=allow_change)
+    except BaseException:
+        reader.close()
+        raise
+    return text
+
+
+def _go_to(text: _TextFile, parser: TextParser, start: FilePosition, *, allow_change: bool) -> None:
+    reader = text.reader
+    text.offset, text.tail = reader.skip_to(start.offset)
+    text.line = start.line
+    if not allow_change:
+        check_tail(start, reached=text.offset, tail=text.tail)
+    following = reader.peek(TAIL)[:TAIL]
+    if not following:
+        return
+    growth = parser.growth(text.tail, following, unended=start.unended)
+    if growth is None:
+        if allow_change:
+            return
+        changed(
+            f"{start.name} ended at byte {start.offset} with a record that had no line end; "
+            f"now {following[:20]!r} follows it, so that record was not whole"
+        )
+    length, lines = growth
+    text.tail = (text.tail + reader.read(length))[-TAIL:]
+    text.offset += length
+    text.line += lines
