@@ -122,7 +122,11 @@ def conversions(types: Mapping[str, Any] | None) -> Mapping[str, Conversion]:
 
 def _hint(kind: object) -> str:
     near = difflib.get_close_matches(str(kind).rstrip("?"), _BY_NAME, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(_BY_NAME))}, each also with ?"
+    return (
+        f"; did you mean {near[0]!r}?"
+        if near
+        else f"; known are {', '.join(sorted(_BY_NAME))}, each also with ?"
+    )
 
 
 def _conversion(kind: Any) -> Conversion | None:

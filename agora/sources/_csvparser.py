@@ -196,11 +196,15 @@ class _Piece:
         return self.parser.record(row, self.text.raw(*self._span(index)), self._place(index))
 
     def _span(self, index: int) -> tuple[int, int]:
-        return self.text.after_lines(self.entries.starts[index]), self.text.after_lines(self.entries.ends[index])
+        return self.text.after_lines(self.entries.starts[index]), self.text.after_lines(
+            self.entries.ends[index]
+        )
 
     def _place(self, index: int) -> str:
         lines = self.entries.starts[index]
-        return self.parser.place(self.line + lines, self.offset + self.text.offset(self.text.after_lines(lines)))
+        return self.parser.place(
+            self.line + lines, self.offset + self.text.offset(self.text.after_lines(lines))
+        )
 
 
 def _names(where: str, text: Text, entries: Entries, dialect: Dialect) -> Sequence[str]:
@@ -216,5 +220,7 @@ def _names(where: str, text: Text, entries: Entries, dialect: Dialect) -> Sequen
         raise AgoraError(f"{place}: the header has names twice: {', '.join(map(repr, twice))}")
     missing = [name for name in dialect.types if name not in names]
     if missing:
-        raise AgoraError(f"{place}: types= names columns that the header hasn't: {', '.join(map(repr, missing))}")
+        raise AgoraError(
+            f"{place}: types= names columns that the header hasn't: {', '.join(map(repr, missing))}"
+        )
     return names

@@ -73,7 +73,17 @@ class _FieldLimit:
 field_limit_lifted = _FieldLimit().lifted
 """Context manager: fields of up to 16 MiB."""
 
-_STATEFUL = ("iso2022", "hz", "utf_7", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "mbcs", "oem")
+_STATEFUL = (
+    "iso2022",
+    "hz",
+    "utf_7",
+    "unicode_escape",
+    "raw_unicode_escape",
+    "punycode",
+    "idna",
+    "mbcs",
+    "oem",
+)
 
 
 def check_encoding(name: str) -> str:
@@ -85,7 +95,9 @@ def check_encoding(name: str) -> str:
         raise ConfigError(f"encoding {name!r} isn't known") from error
     normal = info.name.replace("-", "_")
     if not isinstance(text, str) or normal.startswith(_STATEFUL):
-        raise ConfigError(f"encoding {name!r} can't be read from the middle of a file; convert the file to UTF-8")
+        raise ConfigError(
+            f"encoding {name!r} can't be read from the middle of a file; convert the file to UTF-8"
+        )
     return "utf-8" if normal in ("utf_8", "utf_8_sig") else info.name
 
 

@@ -60,7 +60,9 @@ def expand(patterns: Sequence[str], *, missing_ok: bool, empty_ok: bool = False)
 
 def _matches(pattern: str, *, missing_ok: bool, empty_ok: bool) -> list[str]:
     if os.path.isdir(pattern):
-        raise AgoraError(f"{pattern} is a directory; name the files in it, such as {os.path.join(pattern, '*')}")
+        raise AgoraError(
+            f"{pattern} is a directory; name the files in it, such as {os.path.join(pattern, '*')}"
+        )
     if os.path.lexists(pattern):
         return [pattern]
     if not glob.has_magic(pattern):

@@ -69,9 +69,7 @@ class ByteReader:
                 more_of = _plain(handle)
             else:
                 more_of = _pieces(decompressed(kind, _filled(handle)))
-            reader = cls(
-                path, b"", size_of(handle), handle=handle, more=more_of, seekable=kind is None
-            )
+            reader = cls(path, b"", size_of(handle), handle=handle, more=more_of, seekable=kind is None)
             reader.head = reader.peek(HEAD)[:HEAD]
         except BaseException:
             handle.close()

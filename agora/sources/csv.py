@@ -34,7 +34,9 @@ class CsvSource:
     before it; all else that can't be read is a `Malformed` in place of the record.
     """
 
-    path: PathOption = attrs.field(metadata={"doc": "A path, a glob, or a list of them; globs are read in name order."})
+    path: PathOption = attrs.field(
+        metadata={"doc": "A path, a glob, or a list of them; globs are read in name order."}
+    )
     types: Mapping[str, Any] | None = attrs.field(
         default=None,
         kw_only=True,
@@ -52,7 +54,9 @@ class CsvSource:
         default=None, kw_only=True, metadata={"doc": "Names of the columns of files without a header."}
     )
     header: bool = attrs.field(
-        default=True, kw_only=True, metadata={"doc": "Whether each file begins with the names of its columns."}
+        default=True,
+        kw_only=True,
+        metadata={"doc": "Whether each file begins with the names of its columns."},
     )
     delimiter: str = attrs.field(
         default=",", kw_only=True, metadata={"doc": "The character between two fields."}
@@ -130,7 +134,9 @@ class CsvSource:
 def _dialect(source: CsvSource) -> Dialect:
     problems: list[str] = []
     if len(source.delimiter) != 1 or source.delimiter in '"\r\n\0':
-        problems.append(f"delimiter must be one character, no quote and no line end, not {source.delimiter!r}")
+        problems.append(
+            f"delimiter must be one character, no quote and no line end, not {source.delimiter!r}"
+        )
     if source.header and source.columns is not None:
         problems.append("columns= names the columns of files without a header: give header=False with it")
     if not source.header and not source.columns:
