@@ -86,8 +86,8 @@ def settled_size(token: FileToken, found: Found, *, completed: bool) -> int | No
     if completed and found.size > token.size:
         raise SinkChanged(
             f"{token.path} has {found.size} bytes, {found.size - token.size} more than when its run "
-            "completed: something else wrote to it, or the state is older than the file. Remove what was added, "
-            "move the file away (the next run then begins a new one), or start over with restart=True"
+            "completed: something else wrote to it, or the state is older than the file. Remove what was "
+            "added, move the file away (the next run then begins a new one), or start over with restart=True"
         )
     if not token.exists:
         return None

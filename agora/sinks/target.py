@@ -6,7 +6,6 @@ where an existing target is replaced does a file beside it wait for the first co
 old content can come back.
 """
 
-import contextlib
 import glob
 import os
 from pathlib import Path
@@ -20,6 +19,8 @@ from agora.context import RunContext
 from agora.errors import ConfigError, SinkChanged
 from agora.records import Json
 from agora.sinks.compress import Compression, compress, compression_of
+from agora.sinks.disk import cut, edges, look_at, same_file
+from agora.sinks.existing import ends_whole
 from agora.sinks.recovery import EDGE, FileToken, Found, fingerprint, settled_size, undone_size
 
 __all__ = ["AppendFile", "IfExists", "PublishWhen", "as_path"]
@@ -67,6 +68,7 @@ class AppendFile:
     _offset: int = attrs.field(init=False, default=0)
     _head: bytes = attrs.field(init=False, default=b"")
     _tail: bytes = attrs.field(init=False, default=b"")
+    _joint: bytes = attrs.field(init=False, default=b"")  # ends the last line of what was there before
     _buffer: bytearray = attrs.field(init=False, factory=bytearray)
     _handle: IO[bytes] | None = attrs.field(init=False, default=None)
     _torn: bool = attrs.field(init=False, default=False)  # bytes beyond `_offset` may be on disk
@@ -108,25 +110,29 @@ class AppendFile:
         """Whether nothing was written or accepted yet, so that a header is due. After `begin`."""
         return not self._offset and not self._buffer
 
-    async def begin(self) -> Path | None:
-        """Settle what becomes of an existing target, once, where `recover` hasn't. The file to be appended
-        to, if any.
+    @property
+    def at(self) -> Path:
+        """The file that is written: the target, or one beside it."""
+        return self._at
+
+    async def begin(self) -> None:
+        """Settle what becomes of an existing target, once, where `recover` hasn't. Then no trio checkpoint.
 
         `SinkChanged` where there is one and `if_exists` says so.
         """
-        if self._begun:
-            return None
-        existing = await seam.current().in_thread(self._settle_existing)
-        self._begun = True
-        return existing
+        if not self._begun:
+            await seam.current().in_thread(self._settle_existing)
+            self._begun = True
 
     async def append(self, data: bytes) -> None:
         """Take whole records. `OSError`: not taken; what was taken before is kept."""
         await self.begin()
+        data = self._joint + data if data else data
         limit = _BUFFER if self._packing == "none" else _COMPRESSED_BUFFER
         if len(self._buffer) + len(data) < limit:
             await trio.lowlevel.checkpoint()
             self._buffer += data
+            self._joint = b"" if data else self._joint
         else:
             await seam.current().in_thread(self._write_through, data)
 
@@ -180,10 +186,10 @@ class AppendFile:
 
     # --- blocking, in a thread ---
 
-    def _settle_existing(self) -> Path | None:
+    def _settle_existing(self) -> None:
         files = seam.current().files
         if not self._target.exists():
-            return None
+            return
         policy = self.if_exists or ("error" if self._in_place and not self.live else "replace")
         if policy == "error":
             self._refuse_existing()
@@ -191,7 +197,7 @@ class AppendFile:
             if self._in_place:
                 self._at = self._beside(f"{self._fence}.new")
                 files.unlink(self._at)
-            return None
+            return
         size = self._target.stat().st_size
         if not self._in_place:
             try:
@@ -201,7 +207,6 @@ class AppendFile:
                 raise
         self._created, self._base = False, size
         self._set_found(self._at, size)
-        return self._target
 
     def _refuse_existing(self) -> None:
         if self._target.exists():
@@ -213,6 +218,7 @@ class AppendFile:
     def _write_through(self, data: bytes) -> None:
         self._write(bytes(self._buffer) + data)
         self._buffer.clear()
+        self._joint = b"" if data else self._joint
 
     def _write(self, data: bytes) -> None:
         packed = compress(data, self._packing)
@@ -331,7 +337,7 @@ class AppendFile:
         handle = self._writable()
         if exists:
             files.truncate(handle, self._offset)
-        elif _same_file(handle, self._at):  # not one that another runner has put there meanwhile
+        elif same_file(handle, self._at):  # not one that another runner has put there meanwhile
             files.unlink(self._at)
 
     def _release(self) -> None:
@@ -358,8 +364,8 @@ class AppendFile:
                 return None, Found(size=None)
             pending = self._target.with_name(token.pending)
             if pending.exists():
-                return pending, _found(pending, token)
-        return self._target, _found(self._target, token)
+                return pending, look_at(pending, token)
+        return self._target, look_at(self._target, token)
 
     def _leave(self, token: FileToken, where: Path | None, found: Found, size: int | None) -> None:
         """Make the target what was decided, and this object what goes on from there."""
@@ -368,11 +374,11 @@ class AppendFile:
             if self._takeover:
                 copy = self._beside(f"{self._fence}.copy.new")
                 files.copy(where, copy)
-                _cut(copy, size)
+                cut(copy, size)
                 self._rename(copy, self._target)
             else:
                 if found.size != size:
-                    _cut(where, size)
+                    cut(where, size)
                 if where != self._target:
                     self._rename(where, self._target)
         elif where is not None and found.size is not None:
@@ -398,12 +404,14 @@ class AppendFile:
     def _set_new(self, at: Path) -> None:
         self._at, self._created, self._exists = at, True, False
         self._base = self._offset = 0
-        self._head = self._tail = b""
+        self._head = self._tail = self._joint = b""
         self._prepared = (False, 0)
 
     def _set_found(self, at: Path, size: int) -> None:
         self._at, self._exists, self._offset = at, True, size
-        self._head, self._tail = _edges(at, size)
+        self._head, self._tail = edges(at, size)
+        foreign = not self._created and size == self._base
+        self._joint = b"\n" if foreign and not ends_whole(at) else b""
         self._prepared = (True, size)
 
     def _token(self) -> FileToken:
@@ -416,40 +424,3 @@ class AppendFile:
             edges=fingerprint(self._head, self._tail),
             pending=None if self._at == self._target else self._at.name,
         )
-
-
-def _edges(path: Path, size: int) -> tuple[bytes, bytes]:
-    with contextlib.closing(seam.current().files.open(path, "rb")) as handle:
-        head = _read(handle, min(EDGE, size))
-        handle.seek(max(0, size - EDGE))
-        return head, _read(handle, min(EDGE, size))
-
-
-def _read(handle: IO[bytes], count: int) -> bytes:
-    pieces = bytearray()
-    while len(pieces) < count and (piece := handle.read(count - len(pieces))):
-        pieces += piece
-    return bytes(pieces)
-
-
-def _found(path: Path, token: FileToken) -> Found:
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return Found(size=None)
-    return Found(size=size, edges=fingerprint(*_edges(path, token.size)) if size >= token.size else "")
-
-
-def _cut(path: Path, size: int) -> None:
-    """Durably."""
-    files = seam.current().files
-    with contextlib.closing(files.open(path, "r+b")) as handle:
-        files.truncate(handle, size)
-        files.fsync(handle)
-
-
-def _same_file(handle: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

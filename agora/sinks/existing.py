@@ -1,0 +1,56 @@
+"""What a file that is to be appended to holds already: its first row, and whether its last line is ended."""
+
+import csv
+import gzip
+import io
+import os
+import zlib
+from pathlib import Path
+from typing import IO, cast
+
+from agora.errors import SinkChanged
+
+__all__ = ["ends_whole", "first_row"]
+
+_PIECE = 1024 * 1024
+
+
+def _content(path: Path) -> IO[bytes]:
+    """The file, decompressed where its content is gzip or zstd."""
+    with path.open("rb") as plain:
+        magic = plain.read(4)
+    if magic.startswith(b"\x1f\x8b"):
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if magic == b"\x28\xb5\x2f\xfd":
+        import zstandard  # noqa: PLC0415 - only who appends to zstd needs it
+
+        reader = zstandard.ZstdDecompressor().stream_reader(
+            path.open("rb"), read_across_frames=True, closefd=True
+        )
+        return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", reader)))
+    return path.open("rb")
+
+
+def ends_whole(path: Path) -> bool:
+    """Whether the file is empty or its last line is ended by a line feed. Reads all of a compressed one."""
+    last = b""
+    try:
+        with _content(path) as content:
+            if isinstance(content, io.BufferedReader) and content.seekable():
+                content.seek(max(0, os.fstat(content.fileno()).st_size - 1))
+            while piece := content.read(_PIECE):
+                last = piece[-1:]
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise SinkChanged(
+            f"{path} can't be appended to: it isn't whole compressed content ({error})"
+        ) from error
+    return last in {b"", b"\n"}
+
+
+def first_row(path: Path, delimiter: str) -> list[str]:
+    """The header of a CSV file; empty where there is none."""
+    with _content(path) as content, io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+        try:
+            return next(csv.reader(text, delimiter=delimiter), [])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SinkChanged(f"{path} can't be appended to: its header can't be read ({error})") from error
