@@ -1,7 +1,7 @@
 """Parts by name: a registry for each kind of part, filled from entry points of installed distributions.
 
 agora's own parts are found by the very mechanism that a plugin uses, so a plugin can do all that a built-in
-can. A registry reads names from metadata and imports a part only when it is asked for: one broken plugin harms
+can. A registry reads names from metadata and imports a part when it is asked for: one broken plugin harms
 only itself.
 """
 

@@ -1,0 +1,49 @@
+"""Pipelines from TOML files.
+
+A file says which parts, each part's own attrs declaration says what may be said of it: nothing here lists
+options.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agora.config.build import build
+    from agora.config.load import load
+    from agora.config.model import (
+        CheckpointConfig,
+        ConfigFile,
+        PipelineConfig,
+        SinkConfig,
+        SourceConfig,
+        StepConfig,
+    )
+    from agora.config.parts import Part
+
+__all__ = [
+    "CheckpointConfig",
+    "ConfigFile",
+    "Part",
+    "PipelineConfig",
+    "SinkConfig",
+    "SourceConfig",
+    "StepConfig",
+    "build",
+    "load",
+]
+
+_HOMES = {"build": "build", "load": "load", "Part": "parts"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A function and its module share a name: importing the module sets the module here, so the value comes
+    # after.
+    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

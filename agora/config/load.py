@@ -1,0 +1,204 @@
+"""From the text of a file to `ConfigFile`: read, fill in variables, structure, and tell all problems at once.
+
+The whole file is checked, also what isn't going to run: a file that is half right is found in review and not
+at night.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import cattrs
+
+from agora.backpressure import Backpressure
+from agora.config.imports import importable
+from agora.config.interpolate import Interpolation
+from agora.config.model import (
+    BackpressureConfig,
+    ConfigFile,
+    DlqConfig,
+    PipelineConfig,
+    SinkConfig,
+    SourceConfig,
+    StateConfig,
+    StepConfig,
+    TracerConfig,
+)
+from agora.config.parts import PartReader
+from agora.config.problems import Problem, Problems, found
+from agora.config.values import make_converter, structure_options
+from agora.errors import ConfigError
+from agora.plugins import (
+    Option,
+    Registry,
+    middleware_registry,
+    options_of,
+    sink_registry,
+    source_registry,
+    state_registry,
+    tracer_registry,
+)
+
+__all__ = ["FORMAT", "load"]
+
+FORMAT = "agora/1"
+
+_backpressure_registry = Registry("agora.backpressures", "backpressure type")
+_backpressure_registry.register("fixed", Backpressure.fixed)
+_backpressure_registry.register("adaptive", Backpressure.adaptive)
+
+# Whether an imported function, without options, is the part itself or makes it.
+_PARTS: Mapping[type, tuple[Registry, bool]] = {
+    SourceConfig: (source_registry, False),
+    StepConfig: (middleware_registry, True),
+    SinkConfig: (sink_registry, True),
+    DlqConfig: (sink_registry, True),
+    StateConfig: (state_registry, False),
+    TracerConfig: (tracer_registry, False),
+    BackpressureConfig: (_backpressure_registry, False),
+}
+_IMPORTED_STEPS = ("map", "filter", "flat_map")
+
+
+@attrs.frozen(kw_only=True)
+class _Document:
+    """The keys of a whole file."""
+
+    format: str
+    pipelines: dict[str, PipelineConfig]
+
+
+def load(path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None) -> ConfigFile:
+    """Read and check a config file; blocking, no loop needed. `environment` is what `${VAR}` is looked up in.
+
+    Modules that the file imports are imported. Raises `ConfigError` with every problem of the file in
+    `.problems`, each with the file, the path of the key, what was expected and what was found.
+    """
+    file = Path(path)
+    interpolation = Interpolation(os.environ if environment is None else environment)
+    try:
+        document = _structure(_read(file), file, interpolation)
+    except Problems as error:
+        # The cause is left out: it may hold values of the environment.
+        raise ConfigError(
+            *dict.fromkeys(interpolation.redact(f"{file}: {problem}") for problem in error.problems)
+        ) from None
+    return ConfigFile(path=file, pipelines=document.pipelines, redact=interpolation.redact)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise Problems.one(f"can't be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise Problems.one(f"is no TOML: not UTF-8 at line {line}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Problems.one(f"is no TOML: {error}") from None
+
+
+def _structure(raw: dict[str, Any], file: Path, interpolation: Interpolation) -> _Document:
+    if raw.get("format") != FORMAT:
+        what = f"found {found(raw['format'])}" if "format" in raw else "and there is none"
+        raise Problems.one(f'expected "{FORMAT}", {what}', "format")
+    table = interpolation.fill(raw)
+    problems = [Problem(path, message) for path, message in interpolation.problems]
+    unfilled = {problem.path for problem in problems}
+    try:
+        document = _Document(
+            **structure_options(_converter(file.absolute().parent), options_of(_Document), table)
+        )
+    except Problems as error:
+        # What an unset variable leaves behind is no problem of its own.
+        problems += [problem for problem in error.problems if problem.path not in unfilled]
+    if problems:
+        raise Problems(*problems)
+    if not document.pipelines:
+        raise Problems.one("expected at least one pipeline, found none", "pipelines")
+    return document
+
+
+def _converter(directory: Path) -> cattrs.Converter:
+    importable(directory)
+    converter = make_converter(directory)
+    for kind, (registry, bare_function_is_part) in _PARTS.items():
+        reader = PartReader(
+            converter=converter,
+            directory=directory,
+            registry=registry,
+            bare_function_is_part=bare_function_is_part,
+            imported_types=_IMPORTED_STEPS if kind is StepConfig else (),
+        )
+        converter.register_structure_hook(kind, _part_hook(reader, kind))
+    converter.register_structure_hook(PipelineConfig, _pipeline_hook(converter))
+    return converter
+
+
+def _part_hook(reader: PartReader, kind: type[Any]) -> Callable[[Any, Any], Any]:
+    """Keys of the place where the part stands (`name`, `on_error`, …) beside the part's own options."""
+    common = [option for option in options_of(kind) if option.name not in ("part", "type")]
+    names = [option.name for option in common]
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Problems.one(f"expected a table, found {found(value)}")
+        problems: list[Problem] = []
+        arguments: dict[str, Any] = {}
+        try:
+            arguments = structure_options(
+                reader.converter, common, {name: value[name] for name in names if name in value}
+            )
+        except Problems as error:
+            problems += error.problems
+        try:
+            own = {name: inner for name, inner in value.items() if name not in names}
+            arguments["part"] = reader.read(own, also=names)
+        except Problems as error:
+            problems += error.problems
+        if problems:
+            raise Problems(*problems)
+        if value.get("type") in reader.imported_types:
+            arguments["type"] = str(value["type"])
+        return kind(**arguments)
+
+    return structure
+
+
+def _pipeline_hook(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    options: tuple[Option, ...] = options_of(PipelineConfig)
+
+    def structure(value: Any, _: Any) -> PipelineConfig:
+        if not isinstance(value, dict):
+            raise Problems.one(f"expected a table, found {found(value)}")
+        problems = [*_needs_state(value)]
+        try:
+            arguments = structure_options(converter, options, value)
+        except Problems as error:
+            raise Problems(*error.problems, *problems) from None
+        config = PipelineConfig(**arguments)
+        for key, part in (
+            ("dlq", config.dlq),
+            *((("sinks", n), sink) for n, sink in enumerate(config.sinks)),
+        ):
+            if config.state is None and part is not None and part.part.needs_state:
+                problems.append(Problem(key if isinstance(key, tuple) else (key,), _NO_STATE))
+        if not config.sinks:
+            problems.append(Problem(("sinks",), "expected at least one sink, found none"))
+        if problems:
+            raise Problems(*problems)
+        return config
+
+    return structure
+
+
+_NO_STATE = 'needs the pipeline\'s state, and there is none; add state = { type = "sqlite", path = "…" }'
+
+
+def _needs_state(table: Mapping[str, Any]) -> list[Problem]:
+    if "checkpoint" in table and "state" not in table:
+        return [Problem(("checkpoint",), _NO_STATE)]
+    return []
