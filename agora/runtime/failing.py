@@ -11,6 +11,7 @@ from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
 from agora.runtime.copying import keep
 from agora.runtime.counting import StageCount
+from agora.runtime.states import StepStates
 
 __all__ = ["StepRules", "maybe_await"]
 
@@ -29,6 +30,7 @@ class StepRules:
     letters: bool
     """Whether there is a dead-letter queue, so that letters need an entry."""
     counts: Mapping[str, StageCount]
+    states: StepStates
 
     def count(self, step: Step) -> StageCount:
         return self.counts[step.stage]

@@ -21,7 +21,7 @@ from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
 from agora.runtime.walker import Walk
 
-__all__ = ["BatchSegment", "Emit", "RowSegment", "Segment", "halves", "run_segment"]
+__all__ = ["BatchSegment", "Emit", "Output", "RowSegment", "Segment", "batch_results", "halves", "run_segment", "settle_results"]
 
 Emit = Callable[[Batch], Awaitable[None]]
 
@@ -67,7 +67,7 @@ class RowSegment:
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`. A trio checkpoint only where a step is, or the loop is overdue."""
         self.pace.touch()
-        output = _Output(batch=batch, size=self.batch_size, emit=emit)
+        output = Output(batch=batch, size=self.batch_size, emit=emit)
         if batch.rows:
             if self._loop is not None:
                 await self._run_loop(self._loop, batch)
@@ -79,8 +79,7 @@ class RowSegment:
             output.close()
         if batch.cut is not None:
             for step in self.steps:
-                if step.snapshot is not None:
-                    batch.cut.states[step.name] = step.snapshot()
+                self.rules.states.cut(step, batch.cut)
         await emit(batch)
 
     async def _run_loop(self, loop: Loop, batch: Batch) -> None:
@@ -151,7 +150,7 @@ class RowSegment:
             entered -= dropped[number] + failed[number]
             count.left += entered
 
-    async def _walk_rows(self, batch: Batch, output: "_Output") -> None:
+    async def _walk_rows(self, batch: Batch, output: "Output") -> None:
         walk = self._new_walk(batch, output.put)
         for position, record in enumerate(batch.rows):
             await walk.through(record, batch.index[position], 0, batch.entry(position))
@@ -162,7 +161,7 @@ class RowSegment:
                 await self.pace.give_way()
         output.used = True
 
-    async def _finish(self, batch: Batch, output: "_Output") -> None:
+    async def _finish(self, batch: Batch, output: "Output") -> None:
         """Let each step give what it held back, left to right, through the steps behind it."""
         for number, step in enumerate(self.steps):
             finish = getattr(step.part, "finish", None)
@@ -195,7 +194,7 @@ class RowSegment:
 
 
 @attrs.define(kw_only=True)
-class _Output:
+class Output:
     """Collects what walks put out, and sends full slices ahead of the batch itself."""
 
     batch: Batch
@@ -255,12 +254,13 @@ class BatchSegment:
         if batch.rows:
             await settle_results(self.step, self.rules, batch, await batch_results(self.step, batch.rows, self.rules))
         if batch.end == "exhausted" and batch.halt is None:
-            await self._finish(batch)
-        if batch.cut is not None and self.step.snapshot is not None:
-            batch.cut.states[self.step.name] = self.step.snapshot()
+            await self.finish(batch)
+        if batch.cut is not None:
+            self.rules.states.cut(self.step, batch.cut)
         await emit(batch)
 
-    async def _finish(self, batch: Batch) -> None:
+    async def finish(self, batch: Batch) -> None:
+        """Add what the step held back to the last batch."""
         finish = getattr(self.step.part, "finish", None)
         if not callable(finish):
             return

@@ -46,14 +46,14 @@ class Walk:
                 if step.is_async:
                     result = await result
             except Exception as error:  # noqa: BLE001  - the step's policy decides
-                if await self._failed(step, record, error, offset, entry):
+                if await self.failed(step, record, error, offset, entry):
                     return
                 result = [before] if step.multiplies else before
             else:
                 if step.kind is StepKind.FILTER:
                     result = record if result else None
             if step.multiplies:
-                await self._children(step, record, result, offset, position + 1, entry)
+                await self.children(step, record, result, offset, position + 1, entry)
                 return
             if result is None:
                 count.dropped += 1
@@ -64,7 +64,7 @@ class Walk:
                 entry = self.rules.entry_after(step, record)
         await self.put(record, offset, entry)
 
-    async def _children(
+    async def children(
         self, step: Step, parent: Record, children: Any, offset: int, start: int, entry: EntryPoint
     ) -> None:
         """Pass each child on as it is drawn; what was drawn before the step fails has been passed on."""
@@ -87,12 +87,12 @@ class Walk:
                     if self.halt is not None:
                         return
         except _DrawingFailed as failed:
-            if not await self._failed(step, parent, failed.error, offset, entry):
+            if not await self.failed(step, parent, failed.error, offset, entry):
                 await pass_on(parent)
         else:
             count.dropped += count.left == before
 
-    async def _failed(self, step: Step, record: Record, error: Exception, offset: int, entry: EntryPoint) -> bool:
+    async def failed(self, step: Step, record: Record, error: Exception, offset: int, entry: EntryPoint) -> bool:
         """Note the failure; false if the record goes on as it entered the step."""
         failure = await self.rules.judge(step, record, error, offset=offset, entry=entry)
         if failure is None:

@@ -6,7 +6,7 @@ JSON can say.
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -15,6 +15,7 @@ import attrs
 from agora import tagged
 from agora.checkpoint import Checkpoint
 from agora.errors import PipelineBusy, StateError
+from agora.records import Json
 from agora.state.base import Change, Delete, ExpectationFailed, Put, StateBackend
 from agora.state.lease import fence_expectation
 from agora.state.transaction import describe, opened
@@ -22,6 +23,7 @@ from agora.state.transaction import describe, opened
 __all__ = ["CheckpointStore"]
 
 _NAMESPACE = "checkpoint"
+_GENESIS = "checkpoint.genesis"
 _FORMAT = b"1"
 
 
@@ -41,10 +43,7 @@ class CheckpointStore:
         try:
             return _decode(data)
         except StateError as error:
-            raise StateError(
-                f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error};"
-                " restore the state from a backup, or start over with restart=True"
-            ) from error
+            raise self._unreadable(pipeline, error) from error
 
     async def save(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
         """Replace the checkpoint, and make the changes `also`, in one transaction.
@@ -52,25 +51,39 @@ class CheckpointStore:
         With a fence it happens only while the lease of that number holds: `PipelineBusy` once a later runner
         has taken over. On any other error, or when cancelled, it happened whole or not at all.
         """
-        changes: list[Change] = [Put(_NAMESPACE, pipeline, _encode(checkpoint)), *also]
-        fence = fence_expectation(pipeline, checkpoint.fence) if checkpoint.fence > 0 else None
-        if fence is not None:
-            changes.append(fence)
+        await self._put(pipeline, checkpoint, also)
+
+    async def complete(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
+        """As `save`, where nothing is new but that the source is exhausted."""
+        await self._put(pipeline, checkpoint, also)
+
+    async def begin(self, pipeline: str, tokens: Mapping[str, Json], fence: int, *, afresh: bool) -> None:
+        """Save the base token of each sink (the genesis), under the fence, before anything is written.
+
+        `afresh`: also forget the checkpoint, in the same transaction.
+        """
+        body = tagged.encode(dict(tokens))
+        changes: list[Change] = [Put(_GENESIS, pipeline, b"%s %08x %s" % (_FORMAT, zlib.crc32(body), body))]
+        if afresh:
+            changes.append(Delete(_NAMESPACE, pipeline))
+        await self._apply(pipeline, changes, fence)
+
+    async def genesis(self, pipeline: str) -> Mapping[str, Json]:
+        """The base tokens that `begin` saved; none where no run began."""
         async with opened(self.state):
-            try:
-                await self.state.apply(changes)
-            except ExpectationFailed as error:
-                if error.expectation != fence:
-                    raise
-                raise PipelineBusy(
-                    f"pipeline {pipeline!r}: a later runner has taken over, so this run ({checkpoint.run_id},"
-                    f" fence {checkpoint.fence}) saves nothing more"
-                ) from error
+            data = await self.state.get(_GENESIS, pipeline)
+        if data is None:
+            return {}
+        try:
+            tokens: Mapping[str, Json] = _body(data)
+        except StateError as error:
+            raise self._unreadable(pipeline, error) from error
+        return tokens
 
     async def delete(self, pipeline: str) -> None:
         """Forget the checkpoint; the next run starts from the beginning. None there is no error."""
         async with opened(self.state):
-            await self.state.apply([Delete(_NAMESPACE, pipeline)])
+            await self.state.apply([Delete(_NAMESPACE, pipeline), Delete(_GENESIS, pipeline)])
 
     async def list(self) -> list[str]:
         """Names of the pipelines that have a checkpoint, sorted."""
@@ -79,6 +92,27 @@ class CheckpointStore:
             async for name, _ in found:
                 names.append(name)
         return names
+
+    async def _put(self, pipeline: str, checkpoint: Checkpoint, also: Sequence[Change]) -> None:
+        await self._apply(pipeline, [Put(_NAMESPACE, pipeline, _encode(checkpoint)), *also], checkpoint.fence)
+
+    async def _apply(self, pipeline: str, changes: Sequence[Change], number: int) -> None:
+        fence = fence_expectation(pipeline, number) if number > 0 else None
+        async with opened(self.state):
+            try:
+                await self.state.apply(changes if fence is None else [fence, *changes])
+            except ExpectationFailed as error:
+                if error.expectation != fence:
+                    raise
+                raise PipelineBusy(
+                    f"pipeline {pipeline!r}: a later runner has taken over, so this run (fence {number}) saves nothing more"
+                ) from error
+
+    def _unreadable(self, pipeline: str, error: StateError) -> StateError:
+        return StateError(
+            f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error};"
+            " restore the state from a backup, or start over with restart=True"
+        )
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:
@@ -100,6 +134,10 @@ def _encode(checkpoint: Checkpoint) -> bytes:
 
 
 def _decode(data: bytes) -> Checkpoint:
+    return Checkpoint(**_body(data))
+
+
+def _body(data: bytes) -> dict[str, Any]:
     version, _, rest = data.partition(b" ")
     if version != _FORMAT:
         raise StateError(
@@ -109,4 +147,4 @@ def _decode(data: bytes) -> Checkpoint:
     if checksum != b"%08x" % zlib.crc32(body):
         raise StateError("it is damaged (its checksum doesn't match)")
     fields: dict[str, Any] = tagged.decode(body)
-    return Checkpoint(**fields)
+    return fields

@@ -1,0 +1,126 @@
+"""The barrier: what the writer does at a cut, so that sinks, letters, states and position are saved as one.
+
+Steps as in the design: 1 prepare every sink, 2 save (the only decision point), 3 commit every sink, 4 tell the source. An error
+in 1 leaves what the last checkpoint says; 2 and 3 are shielded once begun; whatever happens later, `recover` completes or
+undoes by what was saved.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from agora import seam
+from agora.checkpoint import Checkpoint
+from agora.errors import AgoraError
+from agora.records import Json
+from agora.runtime.batch import Cut
+from agora.runtime.closing import Closing
+from agora.runtime.delivery import SinkPort
+from agora.runtime.failing import maybe_await
+from agora.runtime.letters import LetterBox
+from agora.runtime.spans import Spans
+
+__all__ = ["Barrier", "prepare"]
+
+
+async def prepare(ports: Sequence[SinkPort]) -> dict[str, Json]:
+    """Step 1: the token of each sink by name; `None` for one without `prepare`, which is flushed instead."""
+    tokens: dict[str, Json] = {}
+    for port in ports:
+        method = getattr(port.sink, "prepare", None)
+        if method is not None:
+            tokens[port.name] = await method()
+            continue
+        tokens[port.name] = None
+        flush = getattr(port.sink, "flush", None)
+        if flush is not None:
+            await flush()
+    return tokens
+
+
+async def commit(ports: Sequence[SinkPort], tokens: Mapping[str, Json]) -> None:
+    """Step 3: every transactional sink holds what its token says."""
+    for port in ports:
+        method = getattr(port.sink, "commit", None)
+        if method is not None:
+            await method(tokens[port.name])
+
+
+@attrs.define(kw_only=True, eq=False)
+class Barrier:
+    """Saves checkpoints of one run."""
+
+    store: Any
+    """The pipeline's `CheckpointStore`."""
+    pipeline: str
+    run_id: str
+    fence: int
+    identity: Json
+    ports: Sequence[SinkPort]
+    letters: LetterBox | None
+    closing: Closing
+    spans: Spans
+    committed: Callable[[Json], Any] | None
+    """The source's `committed`, if it has one."""
+    last: Checkpoint | None
+    """The last checkpoint that was saved, by this run or an earlier one."""
+    saves: int = 0
+
+    async def at(self, cut: Cut, *, anything_new: bool) -> None:
+        """Carry out the barrier at this cut. Whatever fails in it ends the run."""
+        with self.spans.of("agora.checkpoint", ordinal=cut.ordinal):
+            if cut.completed:
+                await self._finish_sinks()
+            tokens = await prepare(self.ports)
+            checkpoint = self._checkpoint(cut, tokens)
+            with self.closing.shield() as shield:
+                await self._save(checkpoint, anything_new=anything_new)
+                self.last = checkpoint
+                await commit(self.ports, tokens)
+            if shield.cancelled_caught:
+                raise AgoraError(
+                    f"the checkpoint at record {cut.ordinal} didn't end within the closing deadline of "
+                    f"{self.closing.seconds:.0f} s; whether it was saved is unknown, the next run finds out"
+                )
+            if self.committed is not None:
+                await maybe_await(self.committed(cut.position))
+        if cut.saved is not None:
+            cut.saved.set()
+
+    def needed(self, cut: Cut, *, anything_new: bool) -> bool:
+        """Whether there is something to save: records, somebody who asked, or that the source is exhausted."""
+        known_complete = self.last is not None and self.last.completed
+        return anything_new or cut.saved is not None or (cut.completed and not known_complete)
+
+    async def _finish_sinks(self) -> None:
+        for port in self.ports:
+            finish = getattr(port.sink, "finish", None)
+            if finish is not None:
+                await finish()
+
+    async def _save(self, checkpoint: Checkpoint, *, anything_new: bool) -> None:
+        changes = [] if self.letters is None else self.letters.changes()
+        if not anything_new and checkpoint.completed:
+            await self.store.complete(self.pipeline, checkpoint, also=changes)
+        elif changes:
+            await self.store.save(self.pipeline, checkpoint, also=changes)
+        else:
+            await self.store.save(self.pipeline, checkpoint)
+        self.saves += anything_new or not checkpoint.completed
+        if self.letters is not None:
+            self.letters.saved()
+
+    def _checkpoint(self, cut: Cut, tokens: Mapping[str, Json]) -> Checkpoint:
+        return Checkpoint(
+            position=cut.position,
+            skip=cut.skip,
+            ordinal=cut.ordinal,
+            source=self.identity,
+            sinks=tokens,
+            states=cut.states,
+            fence=self.fence,
+            run_id=self.run_id,
+            saved_at=seam.current().now(),
+            completed=cut.completed,
+        )

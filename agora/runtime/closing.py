@@ -1,0 +1,51 @@
+"""Shields with a deadline that starts when the run begins to close.
+
+The save and the commits of a barrier must not be torn by a cancellation, and closing must happen in every case; neither may
+hold a cancelled run for ever. A deadline set when the shield opens would cancel a slow disk without need, so it is
+set for all open shields at the moment of the cancellation, or of the first error.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+__all__ = ["Closing"]
+
+
+@attrs.define(eq=False)
+class Closing:
+    """One object a run. `seconds`: how long closing may take altogether."""
+
+    seconds: float = 30.0
+    deadline: float | None = None
+    """On trio's clock; `None` until closing has begun."""
+    _shields: set[trio.CancelScope] = attrs.field(factory=set)
+
+    def begin(self) -> None:
+        """Closing begins: every shield, open or to come, ends at the deadline."""
+        if self.deadline is None:
+            self.deadline = trio.current_time() + self.seconds
+            for scope in self._shields:
+                scope.deadline = self.deadline
+
+    @contextmanager
+    def shield(self) -> Iterator[trio.CancelScope]:
+        """A shielded scope; `cancelled_caught` tells whether the deadline ended it."""
+        scope = trio.CancelScope(shield=True)
+        if self.deadline is not None:
+            scope.deadline = self.deadline
+        self._shields.add(scope)
+        try:
+            with scope:
+                yield scope
+        finally:
+            self._shields.discard(scope)
+
+    async def watch(self) -> None:
+        """A task that begins the closing when it is cancelled."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.begin()

@@ -1,0 +1,145 @@
+"""Delivery of a batch's rows to one sink: which rows it takes, and which of those it refuses.
+
+Whatever way a sink says that a record is bad (`RecordsRejected`, `write_record`, a raise that accepted nothing) comes out
+of `SinkPort.deliver` as one answer: the refused positions with their errors. Everything else it raises ends the run.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+
+from agora.errors import RecordsRejected
+from agora.middlewares.step import Policy
+from agora.records import Record
+from agora.runtime.counting import StageCount
+from agora.runtime.pace import Pace
+from agora.runtime.segment import halves
+from agora.sinks.base import DATA_ERRORS
+
+__all__ = ["SinkPort", "route"]
+
+
+@attrs.define(kw_only=True, eq=False)
+class SinkPort:
+    """A sink at its place in a pipeline."""
+
+    name: str
+    sink: Any
+    """The user's sink, duck-typed by the contract in `agora.sinks.base`."""
+    policy: Policy
+    where: Callable[[Record], object] | None = None
+    otherwise: bool = False
+    count: StageCount = attrs.field(factory=StageCount)
+    pace: Pace
+
+    @property
+    def stage(self) -> str:
+        return f"sink:{self.name}"
+
+    async def deliver(self, rows: Sequence[Record]) -> dict[int, Exception]:
+        """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused record is
+        begun anymore.
+
+        Raises what doesn't concern records, with a note where the sink could say more.
+        """
+        write_record = getattr(self.sink, "write_record", None)
+        if write_record is not None:
+            refused = await self._one_by_one(write_record, rows)
+        else:
+            refused = await self._together(rows, 0)
+        self.count.failed += len(refused)
+        self.count.left += len(rows) - len(refused)
+        return refused
+
+    async def _one_by_one(
+        self, write_record: Callable[[Record], Awaitable[None]], rows: Sequence[Record]
+    ) -> dict[int, Exception]:
+        refused: dict[int, Exception] = {}
+        flag = self.pace.flag
+        for position, row in enumerate(rows):
+            try:
+                await write_record(row)
+            except RecordsRejected as error:
+                refused[position] = error if self.policy == "stop" else next(iter(error.errors.values()), error)
+            except DATA_ERRORS as error:
+                refused[position] = error
+            else:
+                if flag:
+                    await self.pace.give_way()
+                continue
+            if self.policy == "stop":
+                break
+        return refused
+
+    async def _together(self, rows: Sequence[Record], start: int) -> dict[int, Exception]:
+        try:
+            await self.sink.write(rows)
+        except RecordsRejected as rejected:
+            return self._rejected(rejected, len(rows), start)
+        except DATA_ERRORS as error:
+            if len(rows) == 1:
+                return {start: error}
+            if not getattr(self.sink, "atomic_write", False):
+                error.add_note(
+                    f"{type(self.sink).__name__}.write raised this for a batch of {len(rows)} records, and doesn't say "
+                    "which were accepted, so none can be written again. A sink can define write_record(record), or "
+                    "raise RecordsRejected({index: error}), or declare atomic_write = True (raising means that none "
+                    "was accepted)."
+                )
+                raise
+        else:
+            return {}
+        first, second = halves(rows)
+        refused = await self._together(first, start)
+        if not (refused and self.policy == "stop"):
+            refused |= await self._together(second, start + len(first))
+        return refused
+
+    def _rejected(self, rejected: RecordsRejected, size: int, start: int) -> dict[int, Exception]:
+        strange = [index for index in rejected.errors if not 0 <= index < size]
+        if strange or not rejected.errors:
+            rejected.add_note(
+                f"{type(self.sink).__name__}.write named the records {strange} of a batch of {size}: which records it "
+                "accepted can't be known"
+            )
+            raise rejected
+        if self.policy == "stop":
+            return {start + min(rejected.errors): rejected}
+        return {start + index: error for index, error in sorted(rejected.errors.items())}
+
+
+def route(
+    ports: Sequence[SinkPort], rows: Sequence[Record]
+) -> tuple[list[Sequence[int] | None], list[dict[int, Exception]]]:
+    """For each sink the positions of the rows that it takes (`None`: all), and those at which its `where` failed.
+
+    A sink with `otherwise` takes what no `where` before it took, a row whose `where` failed not among it.
+    """
+    if not any(port.where is not None or port.otherwise for port in ports):
+        return [None] * len(ports), [{} for _ in ports]
+    taken = bytearray(len(rows))
+    routes: list[Sequence[int] | None] = []
+    failed: list[dict[int, Exception]] = []
+    for port in ports:
+        errors: dict[int, Exception] = {}
+        failed.append(errors)
+        if port.otherwise:
+            routes.append([position for position in range(len(rows)) if not taken[position]])
+            continue
+        if port.where is None:
+            routes.append(None)
+            continue
+        chosen: list[int] = []
+        for position, row in enumerate(rows):
+            try:
+                wanted = port.where(row)
+            except Exception as error:  # noqa: BLE001  - a failing `where` is that record's failure at that sink
+                errors[position] = error
+                taken[position] = 1
+            else:
+                if wanted:
+                    chosen.append(position)
+                    taken[position] = 1
+        routes.append(chosen)
+    return routes, failed

@@ -1,0 +1,189 @@
+"""The writer: the one task that settles outcomes, in source order.
+
+It delivers each batch to the sinks, sends failures where their policy says, carries out the barrier where a cut ends a batch,
+and gives the batch's credits back. What ends the run is decided here and nowhere else, so that everything before it is
+delivered first, whatever finished first.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from agora.backpressure import AdaptiveLimit
+from agora.deadletter import Entry
+from agora.errors import TooManyDeadLetters
+from agora.records import Record
+from agora.runtime.barrier import Barrier, commit, prepare
+from agora.runtime.batch import Batch, Failure
+from agora.runtime.credits import Credits
+from agora.runtime.delivery import SinkPort, route
+from agora.runtime.letters import LetterBox, LetterMaker
+from agora.runtime.pace import Pace
+from agora.runtime.spans import Spans
+from agora.runtime.tally import Tally
+
+__all__ = ["DeadLetterLimit", "Writer"]
+
+_SHARE_FROM = 1_000
+"""Records after which a limit that is a share begins to count."""
+
+
+@attrs.frozen
+class DeadLetterLimit:
+    """`max_dead_letters`: a count, or a share of what was read."""
+
+    most: int | float | None
+
+    def exceeded(self, dead: int, read: int) -> bool:
+        """Whether the run has to fail closed."""
+        if self.most is None:
+            return False
+        if isinstance(self.most, int):
+            return dead > self.most
+        return read >= _SHARE_FROM and dead > self.most * read
+
+
+@attrs.define(kw_only=True, eq=False)
+class Writer:
+    """The last task of a run. `run` returns when the stream of batches ends, or raises what ends the run."""
+
+    ports: Sequence[SinkPort]
+    letters: LetterBox | None
+    maker: LetterMaker
+    barrier: Barrier | None
+    live: Sequence[SinkPort]
+    """Sinks that are committed at cuts without checkpoints."""
+    credits: Credits
+    adaptive: AdaptiveLimit | None
+    tally: Tally
+    dead_letter_limit: DeadLetterLimit
+    pace: Pace
+    spans: Spans
+    completed: bool = False
+    """True once the source was exhausted and everything of it is handled."""
+    failed: Failure | None = None
+    """The failure that ended the run, and `failed_ordinal` its place."""
+    failed_ordinal: int | None = None
+    _unsaved: bool = False
+    """Whether anything was handled since the last barrier."""
+
+    async def run(self, receive: trio.MemoryReceiveChannel[Batch]) -> None:
+        """Handle batches in order."""
+        async for batch in receive:
+            self.pace.touch()
+            await self._handle(batch)
+            if batch.last:
+                self.credits.release(batch.count)
+            if batch.end is not None:
+                self.completed = batch.end == "exhausted"
+                return
+
+    async def _handle(self, batch: Batch) -> None:
+        refused, unwanted, written = await self._deliver(batch)
+        failures = sorted([*batch.failures, *refused], key=lambda failure: failure.offset)
+        if batch.halt is not None:
+            end = batch.halt.offset
+            failures = [failure for failure in failures if failure.offset <= end]
+        self._unsaved = self._unsaved or bool(batch.count or batch.rows or failures)
+        await self._settle(batch, failures, unwanted, written)
+        if batch.halt is not None:
+            self._raise(batch, batch.halt)
+        if batch.cut is not None:
+            await self._cut(batch)
+
+    async def _deliver(self, batch: Batch) -> tuple[list[Failure], set[int], int]:
+        """Write the batch's rows to the sinks; the refused ones, those that no sink wanted, and how many all accepted."""
+        rows = batch.rows
+        if not rows:
+            return [], set(), 0
+        refused: list[Failure] = []
+        bad: set[int] = set()
+        routes, unrouted = route(self.ports, rows)
+        untaken = set() if None in routes else set(range(len(rows)))
+        stop_at = len(rows)
+        for port, chosen, errors in zip(self.ports, routes, unrouted, strict=True):
+            taken: Sequence[int] = range(len(rows)) if chosen is None else chosen
+            if stop_at < len(rows):
+                taken = [position for position in taken if position < stop_at]
+            port.count.entered += len(taken)
+            errors = dict(errors)
+            if taken:
+                sent = rows if len(taken) == len(rows) else [rows[position] for position in taken]
+                errors |= {taken[index]: error for index, error in (await self._write(batch, port, sent)).items()}
+            if untaken:
+                untaken.difference_update(taken, errors)
+            for position in sorted(errors):
+                failure = self._refusal(batch, port, position, errors[position])
+                if failure.policy == "stop":
+                    batch.halt, stop_at = failure, position
+                    break
+                bad.add(position)
+                refused.append(failure)
+        written = len(rows) - len(untaken) - len(bad)
+        return refused, untaken, written
+
+    async def _write(self, batch: Batch, port: SinkPort, rows: Sequence[Record]) -> dict[int, Exception]:
+        started = trio.current_time()
+        with self.spans.of(f"agora.sink.{port.name}", ordinal=batch.first, records=len(rows)):
+            refused = await port.deliver(rows)
+        self._observe(trio.current_time() - started, batch.limit)
+        return refused
+
+    def _refusal(self, batch: Batch, port: SinkPort, position: int, error: Exception) -> Failure:
+        row = batch.rows[position]
+        return Failure(
+            offset=batch.index[position],
+            stage=port.stage,
+            error=error,
+            policy=port.policy,
+            entry=Entry(step=None, record=row) if self.letters is not None else None,
+            processed=row,
+        )
+
+    async def _settle(self, batch: Batch, failures: Sequence[Failure], unwanted: set[int], written: int) -> None:
+        dead = [failure for failure in failures if failure.policy == "dead_letter"]
+        skipped = [failure for failure in failures if failure.policy == "skip"]
+        if dead and self.letters is not None:
+            letters = [self.maker.letter(batch, failure) for failure in dead]
+            with self.spans.of("agora.dlq", letters=len(letters)):
+                await self.letters.put(letters)
+        last = batch.count - 1
+        self.tally.add(
+            batch,
+            dead=[failure.offset if failure.offset >= 0 else last for failure in dead],
+            skipped=[failure.offset if failure.offset >= 0 else last for failure in skipped],
+            unwanted=unwanted,
+            written=written,
+        )
+        if batch.last:
+            self.maker.passed()
+        if dead and self.dead_letter_limit.exceeded(self.tally.dead_lettered, self.tally.read):
+            raise TooManyDeadLetters(
+                f"{self.tally.dead_lettered} of {self.tally.read} records were dead-lettered, more than "
+                f"max_dead_letters={self.dead_letter_limit.most} allows"
+            )
+
+    def _raise(self, batch: Batch, halt: Failure) -> None:
+        self.failed = halt
+        self.failed_ordinal = batch.first + max(0, min(halt.offset, batch.count))
+        raise halt.error
+
+    async def _cut(self, batch: Batch) -> None:
+        cut = batch.cut
+        assert cut is not None
+        anything_new = self._unsaved
+        started = trio.current_time()
+        if self.barrier is not None:
+            if self.barrier.needed(cut, anything_new=anything_new):
+                await self.barrier.at(cut, anything_new=anything_new)
+        elif self.live:
+            await commit(self.live, await prepare(self.live))
+        self._unsaved = False
+        if cut.saved is not None:
+            cut.saved.set()
+        self._observe(trio.current_time() - started, batch.limit)
+
+    def _observe(self, latency: float, cut_under: int) -> None:
+        if self.adaptive is not None:
+            self.credits.move(self.adaptive.observe(latency, cut_under))
