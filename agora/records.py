@@ -10,7 +10,7 @@ Record: TypeAlias = Any
 """Any Python value except `None`, which means dropped: a `dict` from the built-in sources, an attrs instance
 where a schema is given."""
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """Data that survives a round trip through JSON unchanged."""
 
 Position: TypeAlias = Json

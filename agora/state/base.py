@@ -35,7 +35,7 @@ class Delete:
 
 @attrs.frozen
 class Expect:
-    """The key must hold exactly this value before the transaction (`None`: not exist), else none of it happens."""
+    """The key must hold exactly this value beforehand (`None`: not exist), else nothing happens."""
 
     namespace: str
     key: str
@@ -45,7 +45,7 @@ class Expect:
 Change: TypeAlias = Put | Delete | Expect
 
 
-class ExpectationFailed(StateError):
+class ExpectationFailed(StateError):  # noqa: N818 - named like the other errors of agora
     """An `Expect` didn't hold; nothing was changed. `expectation` is the first that failed."""
 
     def __init__(self, expectation: Expect, message: str) -> None:

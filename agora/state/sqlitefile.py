@@ -17,6 +17,7 @@ from agora.errors import StateError
 __all__ = ["FORMAT", "connect", "disconnect", "explain", "lock_directory"]
 
 _APPLICATION_ID = 0x41474F52  # "AGOR"; tells a state file from any other SQLite database
+_SMALLEST = 512  # bytes; a shorter file is an empty database to SQLite
 _BUSY_MILLISECONDS = 5_000  # transactions last milliseconds; who waits longer is told who is in the way
 
 _MIGRATIONS = (
@@ -100,19 +101,31 @@ def _is_there(real: Path, shown: Path) -> bool:
     try:
         size = real.stat().st_size
     except FileNotFoundError:
-        log = real.with_name(real.name + "-wal")
-        if log.exists() and log.stat().st_size:
+        log = _log(real)
+        if _size(log):
             raise StateError(
                 f"the state file {shown} is missing but its write-ahead log {log} is there:"
                 " put the file back, or move the log away to start anew"
             ) from None
         return False
-    if size == 0:
+    if size < _SMALLEST:
+        length = f"only {size} bytes long" if size else "empty"
         raise StateError(
-            f"the state file {shown} is empty, which agora never leaves it: it was cut short or made"
+            f"the state file {shown} is {length}, which agora never leaves it: it was cut short or made"
             " by something else; restore it from a backup, or delete it to start anew"
         )
     return True
+
+
+def _log(real: Path) -> Path:
+    return real.with_name(real.name + "-wal")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _create(real: Path) -> None:
@@ -139,7 +152,7 @@ def _connect(real: Path, shown: Path) -> apsw.Connection:
     connection = apsw.Connection(str(real), flags=apsw.SQLITE_OPEN_READWRITE)
     try:
         connection.set_busy_timeout(_BUSY_MILLISECONDS)
-        _check(connection, shown)
+        _check(connection, real, shown)
         _configure(connection)
         _migrate(connection)
     except BaseException:
@@ -148,7 +161,7 @@ def _connect(real: Path, shown: Path) -> apsw.Connection:
     return connection
 
 
-def _check(connection: apsw.Connection, shown: Path) -> None:
+def _check(connection: apsw.Connection, real: Path, shown: Path) -> None:
     if connection.pragma("application_id") != _APPLICATION_ID:
         raise StateError(
             f"{shown} is a SQLite database of another application: give another path for the state"
@@ -159,6 +172,8 @@ def _check(connection: apsw.Connection, shown: Path) -> None:
             f"the state file {shown} has format {found}, this agora knows up to {FORMAT}:"
             " it was written by a newer agora; upgrade, or give another path"
         )
+    if real.stat().st_size % connection.pragma("page_size") and not _size(_log(real)):
+        raise apsw.CorruptError("it ends inside a page")  # which SQLite would read as if zeros followed
 
 
 def _configure(connection: apsw.Connection) -> None:

@@ -1,0 +1,28 @@
+"""Backends and clocks for the tests of state."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import agora.seam
+from agora.state import MemoryBackend, SQLiteBackend
+
+
+class WallClock(agora.seam.Seam):
+    """A wall clock that stands still until it is moved; the rest is the real machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moment = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def pass_(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def backend(request, tmp_path):
+    """A closed backend of each kind."""
+    return MemoryBackend() if request.param == "memory" else SQLiteBackend(tmp_path / "state.db")
