@@ -1,1 +1,90 @@
-"""agora: structured-concurrency ETL and streaming pipelines on trio."""
+"""agora: structured-concurrency ETL and streaming pipelines on trio.
+
+Names are imported on first use, so that `agora --version` doesn't pay for the engine.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from agora._version import __version__
+
+if TYPE_CHECKING:
+    from agora.backpressure import Backpressure
+    from agora.bound import BoundPipeline
+    from agora.checkpoint import Checkpoint
+    from agora.context import RunContext
+    from agora.deadletter import DLQRecord
+    from agora.errors import (
+        AgoraError,
+        ConfigError,
+        PipelineBusy,
+        RecordsRejected,
+        SinkChanged,
+        SourceChanged,
+        StateError,
+        TooManyDeadLetters,
+    )
+    from agora.middlewares.chain import MiddlewareChain
+    from agora.middlewares.function import middleware
+    from agora.pipeline import Pipeline
+    from agora.runtime.handle import RunHandle
+    from agora.runtime.plan import Plan
+    from agora.runtime.report import RunSummary
+
+_HOMES = {
+    "AgoraError": "agora.errors",
+    "Backpressure": "agora.backpressure",
+    "BoundPipeline": "agora.bound",
+    "Checkpoint": "agora.checkpoint",
+    "ConfigError": "agora.errors",
+    "DLQRecord": "agora.deadletter",
+    "MiddlewareChain": "agora.middlewares.chain",
+    "Pipeline": "agora.pipeline",
+    "PipelineBusy": "agora.errors",
+    "Plan": "agora.runtime.plan",
+    "RecordsRejected": "agora.errors",
+    "RunContext": "agora.context",
+    "RunHandle": "agora.runtime.handle",
+    "RunSummary": "agora.runtime.report",
+    "SinkChanged": "agora.errors",
+    "SourceChanged": "agora.errors",
+    "StateError": "agora.errors",
+    "TooManyDeadLetters": "agora.errors",
+    "middleware": "agora.middlewares.function",
+}
+
+__all__ = [
+    "AgoraError",
+    "Backpressure",
+    "BoundPipeline",
+    "Checkpoint",
+    "ConfigError",
+    "DLQRecord",
+    "MiddlewareChain",
+    "Pipeline",
+    "PipelineBusy",
+    "Plan",
+    "RecordsRejected",
+    "RunContext",
+    "RunHandle",
+    "RunSummary",
+    "SinkChanged",
+    "SourceChanged",
+    "StateError",
+    "TooManyDeadLetters",
+    "__version__",
+    "middleware",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'agora' has no attribute {name!r}")
+    value: object = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

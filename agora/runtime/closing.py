@@ -43,9 +43,10 @@ class Closing:
         finally:
             self._shields.discard(scope)
 
-    async def watch(self) -> None:
+    async def watch(self, *, task_status: trio.TaskStatus[None]) -> None:
         """A task that begins the closing when it is cancelled."""
         try:
+            task_status.started()
             await trio.sleep_forever()
         finally:
             self.begin()

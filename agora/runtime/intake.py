@@ -28,7 +28,7 @@ class IntakeOptions:
     batch_size: int
     checkpoint_every: int | None
     """Records of this run between two cuts; `None`: no cuts by count."""
-    checkpointing: bool
+    cuts: bool
     """Whether there are cuts at all."""
     max_records: int | None
     copies: bool
@@ -152,7 +152,7 @@ class Intake:
             return
         self.ended, self.stop_reason = end, reason
         cut = None
-        if self.options.checkpointing and (self.anything_new or end == "exhausted"):
+        if self.options.cuts and (self.anything_new or end == "exhausted"):
             cut = self._new_cut(None)
             cut.completed = end == "exhausted"
         self._send_pending(cut=cut, end=end)
@@ -201,9 +201,9 @@ class Intake:
     ) -> None:
         if self.ended is None and self.read == self.options.max_records:
             self.ended, self.stop_reason, end = "stopped", "max_records", "stopped"
-            if self.options.checkpointing and self.anything_new:
+            if self.options.cuts and self.anything_new:
                 cut = self._new_cut(None)
-        elif cut is None and self.options.checkpointing and self._at_border() and self.anything_new and halt is None:
+        elif cut is None and self.options.cuts and self._at_border() and self.anything_new and halt is None:
             cut = self._new_cut(None)
         batch = Batch(
             first=self.ordinal - len(rows),

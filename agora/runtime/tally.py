@@ -25,7 +25,7 @@ class Tally:
     skipped: int = 0
     _alive: set[int] = attrs.field(factory=set)
     _dead: set[int] = attrs.field(factory=set)
-    _skipped: set[int] = attrs.field(factory=set)
+    _passed_over: set[int] = attrs.field(factory=set)
 
     def add(
         self,
@@ -46,18 +46,18 @@ class Tally:
             self.dropped += max(0, batch.count - len(batch.index) + len(unwanted))
             return
         self._dead.update(dead)
-        self._skipped.update(skipped)
+        self._passed_over.update(skipped)
         self._alive.update(offset for row, offset in enumerate(batch.index) if row not in unwanted and offset >= 0)
         if batch.last:
             self._close(batch.count)
 
     def _close(self, count: int) -> None:
-        skipped = self._skipped - self._dead
-        settled = self._dead | self._skipped
+        skipped = self._passed_over - self._dead
+        settled = self._dead | self._passed_over
         self.read += count
         self.dead_lettered += len(self._dead)
         self.skipped += len(skipped)
         self.dropped += max(0, count - len(settled) - len(self._alive - settled))
         self._alive.clear()
         self._dead.clear()
-        self._skipped.clear()
+        self._passed_over.clear()

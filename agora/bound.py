@@ -1,0 +1,123 @@
+"""A built pipeline: it owns its runs."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from agora import seam
+from agora.errors import ConfigError
+from agora.middlewares.chain import MiddlewareChain
+from agora.runtime.handle import RunHandle
+from agora.runtime.plan import Plan
+from agora.runtime.report import RunSummary
+from agora.runtime.run import Run, RunOptions
+from agora.runtime.spec import PipelineSpec, SinkSpec
+from agora.sinks.channel import ChannelSink
+
+__all__ = ["BoundPipeline"]
+
+R = TypeVar("R")
+
+
+@attrs.frozen(eq=False)
+class BoundPipeline(Generic[R]):
+    """What `Pipeline.build` answers. It may run again after it has ended; one run at a time."""
+
+    spec: PipelineSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def chain(self) -> MiddlewareChain:
+        """The steps' reference semantics, record by record."""
+        return self.spec.chain
+
+    def explain(self) -> Plan:
+        """Stages, modes, delivery guarantee and why. No I/O."""
+        return Plan.of(self.spec)
+
+    async def run(
+        self,
+        *,
+        restart: bool = False,
+        allow_source_change: bool = False,
+        max_records: int | None = None,
+        run_id: str | None = None,
+        task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED,
+    ) -> RunSummary:
+        """Run until the source is exhausted, `max_records` were read, or the run is stopped.
+
+        `restart`: forget the checkpoint, undo what this pipeline wrote, start over. `allow_source_change`: go on at the
+        saved position though the source isn't the one of the checkpoint. `await nursery.start(bound.run)` gives a
+        `RunHandle` once everything is open, before the first record.
+
+        A trio checkpoint. Cancelled, it cancels pending work, closes everything (shielded, within 30 s) and saves nothing
+        more; the next run goes on at the last checkpoint. An error that no policy covers comes out itself, with notes.
+        Raises `trio.BusyResourceError` while one of its parts is in another run, `PipelineBusy` while another runner holds
+        the lease, `SourceChanged`, `SinkChanged` or `StateError` where it can't resume, `ConfigError` without a sink.
+        """
+        if not self.spec.sinks:
+            raise ConfigError(f"pipeline {self.name!r} has no sink: say .to(...), or take the results from records()")
+        options = _options(run_id, restart, allow_source_change, max_records)
+        return await Run(spec=self.spec, options=options).execute(task_status)
+
+    @asynccontextmanager
+    async def records(
+        self,
+        *,
+        restart: bool = False,
+        allow_source_change: bool = False,
+        max_records: int | None = None,
+        run_id: str | None = None,
+    ) -> AsyncGenerator[trio.MemoryReceiveChannel[R]]:
+        """The results inside an app: `async with bound.records() as records: async for record in records`.
+
+        The run lives as long as the block. The sinks of the pipeline, if there are any, get each record before the block
+        does. A record counts as written once the block has received it. Leaving the block early cancels the run, which
+        saves nothing more; what `run()` would raise comes out of the iteration's end.
+        """
+        send, receive = trio.open_memory_channel[Any](0)
+        sink = SinkSpec(name=_own_name(self.spec), sink=ChannelSink(send))
+        spec = attrs.evolve(self.spec, sinks=(*self.spec.sinks, sink))
+        run = Run(spec=spec, options=_options(run_id, restart, allow_source_change, max_records))
+        failed: list[BaseException] = []
+
+        async def execute() -> None:
+            async with send:
+                try:
+                    await run.execute()
+                except Exception as error:  # noqa: BLE001  - raised below, itself, not in the nursery's group
+                    failed.append(error)
+
+        async with trio.open_nursery() as nursery, receive:
+            nursery.start_soon(execute)
+            try:
+                yield receive
+            finally:
+                nursery.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
+
+
+def _options(run_id: str | None, restart: bool, allow_source_change: bool, max_records: int | None) -> RunOptions:
+    if max_records is not None and (not isinstance(max_records, int) or isinstance(max_records, bool) or max_records < 0):
+        raise ConfigError(f"max_records={max_records!r}: expected a whole number from 0")
+    return RunOptions(
+        run_id=run_id or seam.current().random_id(),
+        restart=restart,
+        allow_source_change=allow_source_change,
+        max_records=max_records,
+    )
+
+
+def _own_name(spec: PipelineSpec) -> str:
+    taken = {sink.name for sink in spec.sinks}
+    name = "records"
+    while name in taken:
+        name += "-"
+    return name

@@ -1,0 +1,247 @@
+"""Opening a run, in the order that the design promises: lease, load, sinks and DLQ, source, middlewares.
+
+So a commit that an earlier run didn't finish is completed before the source can be refused.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import attrs
+
+from agora.checkpoint import Checkpoint
+from agora.context import RunContext
+from agora.errors import ConfigError, SinkChanged, SourceChanged
+from agora.middlewares.step import Step
+from agora.records import Json
+from agora.runtime.counting import StageCount
+from agora.runtime.delivery import SinkPort
+from agora.runtime.failing import maybe_await
+from agora.runtime.parts import OpenParts
+from agora.runtime.spec import PipelineSpec
+from agora.runtime.states import StepStates, UnusableState
+from agora.state.lease import Lease, acquire
+from agora.tracing.base import Span
+
+__all__ = ["Opening", "Start", "check_paths"]
+
+_log = logging.getLogger("agora")
+_NO_STATE = UnusableState("only a middleware has context.state")
+
+
+@attrs.frozen(kw_only=True)
+class Start:
+    """Where a run starts."""
+
+    resumed_from: Checkpoint | None
+    lease: Lease | None
+    identity: Json
+    position: Json
+    ordinal: int
+    skip: int
+
+    @property
+    def fence(self) -> int:
+        return 0 if self.lease is None else self.lease.fence
+
+
+@attrs.define(kw_only=True, eq=False)
+class Opening:
+    """Opens the parts of one run. What it opened is left by `parts.close()`, however far it got."""
+
+    spec: PipelineSpec
+    run_id: str
+    parts: OpenParts
+    ports: Sequence[SinkPort]
+    """The sinks, and the DLQ where it takes part as a sink of its own."""
+    counts: Mapping[str, StageCount]
+    states: StepStates
+    restart: bool
+    allow_source_change: bool
+    replay: bool = False
+    """A replay reads letters in place of the source: it keeps the source's place and never opens it."""
+    _lease: Lease | None = None
+    _loaded: Checkpoint | None = None
+
+    async def run(self) -> Start:
+        """Open everything; any error leaves the rest unopened."""
+        if self.spec.checkpointing:
+            await self._take_lease()
+        elif self.spec.checkpoint_store is not None:
+            _log.warning(
+                "pipeline %r: its source (%s) doesn't support checkpoints, so the checkpoint store is not used: "
+                "a new run starts from the beginning",
+                self.spec.name,
+                type(self.spec.source).__name__,
+            )
+        await self._open_sinks()
+        start = self._keep_place() if self.replay else await self._open_source()
+        await self._start_steps()
+        return start
+
+    @property
+    def _resumed_from(self) -> Checkpoint | None:
+        return None if self.restart else self._loaded
+
+    async def _take_lease(self) -> None:
+        store = self.spec.checkpoint_store
+        state = getattr(store, "state", None)
+        if state is not None:
+            await state.open()
+            self.parts.push("the state backend", state.close)
+            self._lease = await acquire(state, self.spec.name, self.run_id)
+            self.parts.push("the lease", self._lease.release)
+        self._loaded = await store.load(self.spec.name)
+
+    # Sinks.
+
+    async def _open_sinks(self) -> None:
+        for port in self.ports:
+            await self.parts.enter(port.sink, self._context(port.stage, port.count))
+        if not self.spec.checkpointing:
+            return
+        store = self.spec.checkpoint_store
+        known = dict(await store.genesis(self.spec.name)) if hasattr(store, "genesis") else {}
+        if self._loaded is not None:
+            known |= self._loaded.sinks
+        for port in self.ports:
+            await self._recover(port, known)
+        await self._save_genesis(known)
+
+    async def _recover(self, port: SinkPort, known: Mapping[str, Json]) -> None:
+        """Bring one sink to where its last saved token says."""
+        if port.name not in known or not hasattr(port.sink, "recover"):
+            return
+        token = known[port.name]
+        if not self.restart:
+            await port.sink.recover(token)
+            return
+        restart = getattr(port.sink, "restart", None)
+        if restart is None:
+            raise SinkChanged(
+                f"sink {port.name!r} ({type(port.sink).__name__}) can't be started over: it can't tell its own records "
+                "from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
+            )
+        await restart(token)
+
+    async def _save_genesis(self, known: Mapping[str, Json]) -> None:
+        """Step 0 of the barrier: save the base token of each sink that has none, before anything is written."""
+        fresh = [port for port in self.ports if self.restart or port.name not in known]
+        tokens = {port.name: await port.sink.prepare() for port in fresh if hasattr(port.sink, "prepare")}
+        if self._loaded is not None and not self.restart:
+            for name in tokens:
+                _log.info("pipeline %r: sink %r is new; it starts at the checkpoint", self.spec.name, name)
+        begin = getattr(self.spec.checkpoint_store, "begin", None)
+        if begin is not None and (tokens or self.restart):
+            fence = 0 if self._lease is None else self._lease.fence
+            kept = {} if self.restart else known
+            await begin(self.spec.name, {**kept, **tokens}, fence, afresh=self.restart)
+
+    # Source.
+
+    async def _open_source(self) -> Start:
+        source, resumed = self.spec.source, self._resumed_from
+        if hasattr(source, "allow_change"):
+            source.allow_change = self.allow_source_change
+        await self.parts.enter(source, self._context("source", self.counts["source"]))
+        if not self.spec.checkpointing:
+            return self._start(None, None)
+        identity = source.identity() if hasattr(source, "identity") else None
+        if resumed is not None and not self.allow_source_change and not _same(identity, resumed.source):
+            raise SourceChanged(
+                f"pipeline {self.spec.name!r}: the source is not the one of the checkpoint. It was\n  "
+                f"{json.dumps(resumed.source)}\nand is now\n  {json.dumps(identity)}\n"
+                "Go on at the saved position with allow_source_change=True (--allow-source-change), or start over with "
+                "restart=True (--restart)."
+            )
+        position = None if resumed is None else resumed.position
+        if hasattr(source, "prepare_resume"):
+            await source.prepare_resume(position)
+        if resumed is not None and hasattr(source, "committed"):
+            await maybe_await(source.committed(position))
+        return self._start(identity, position)
+
+    def _keep_place(self) -> Start:
+        resumed = self._resumed_from
+        if resumed is None:
+            return self._start(None, None)
+        return self._start(resumed.source, resumed.position)
+
+    def _start(self, identity: Json, position: Json) -> Start:
+        resumed = self._resumed_from
+        return Start(
+            resumed_from=resumed,
+            lease=self._lease,
+            identity=identity,
+            position=position,
+            ordinal=0 if resumed is None else resumed.ordinal,
+            skip=0 if resumed is None else resumed.skip,
+        )
+
+    # Steps.
+
+    async def _start_steps(self) -> None:
+        for step in self.spec.chain.steps:
+            if step.part is None:
+                continue
+            context = self._context(step.stage, self.counts[step.stage], step)
+            await self.parts.enter(step.part, context)
+            await self._start_step(step, context)
+        if self._resumed_from is not None:
+            for step in self.spec.chain.steps:
+                self.states.restore(step, self._resumed_from.states)
+
+    async def _start_step(self, step: Step, context: RunContext) -> None:
+        on_start, on_end = getattr(step.part, "on_start", None), getattr(step.part, "on_end", None)
+        if callable(on_start):
+            await maybe_await(on_start(context))
+        if callable(on_end):
+            self.parts.push(f"{step.stage} ({type(step.part).__name__}.on_end)", lambda: maybe_await(on_end()))
+
+    def _context(self, stage: str, count: StageCount, step: Step | None = None) -> RunContext:
+        logger = logging.LoggerAdapter(
+            logging.getLogger(f"agora.{self.spec.name}"),
+            {"pipeline": self.spec.name, "run_id": self.run_id, "stage": stage},
+        )
+
+        def span(name: str, attributes: dict[str, Json]) -> AbstractContextManager[Span]:
+            return self.spec.tracer.span(name, attributes=attributes)
+
+        def add(name: str, n: int) -> None:
+            count.counts[name] += n
+
+        return RunContext(
+            pipeline=self.spec.name,
+            run_id=self.run_id,
+            stage=stage,
+            resumed_from=self._resumed_from,
+            fence=0 if self._lease is None else self._lease.fence,
+            transactional=self.spec.checkpointing,
+            takeover=self._lease is not None and self._lease.takeover,
+            state=_NO_STATE if step is None else self.states.mapping(step),
+            logger=logger,
+            span=span,
+            count=add,
+        )
+
+
+def _same(one: Json, two: Json) -> bool:
+    """Equal as JSON: a tuple is a list there, and a key is text."""
+    return bool(json.loads(json.dumps(one)) == json.loads(json.dumps(two)))
+
+
+def check_paths(spec: PipelineSpec) -> None:
+    """Refuse two sinks on one real path, and a sink inside what the source reads."""
+    owners: dict[Any, str] = {}
+    covers = getattr(spec.source, "covers", None)
+    for sink in spec.sinks:
+        paths = getattr(sink.sink, "paths", None)
+        for path in paths() if callable(paths) else ():
+            real = path.resolve()
+            if real in owners:
+                raise ConfigError(f"sinks {owners[real]!r} and {sink.name!r} both write {path}")
+            owners[real] = sink.name
+            if callable(covers) and covers(path):
+                raise ConfigError(f"sink {sink.name!r} would write {path}, which the source reads")

@@ -1,0 +1,293 @@
+"""One run: one nursery in which source, segments, buffered stages and writer are sibling tasks.
+
+Tasks don't raise into the nursery: the first error is noted and the others are cancelled, so that `run()` raises the original
+exception itself and not a group. What fails because of a record never comes this way; it travels with its batch to the
+writer, which raises it in source order.
+"""
+
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import attrs
+import trio
+
+from agora import seam
+from agora.errors import AgoraError
+from agora.runtime.closing import Closing
+from agora.runtime.counting import StageCount
+from agora.runtime.delivery import SinkPort
+from agora.runtime.failing import maybe_await
+from agora.runtime.handle import RunHandle, RunOutcome
+from agora.runtime.letters import LetterBox
+from agora.runtime.opening import Opening, Start, check_paths
+from agora.runtime.pace import Pace
+from agora.runtime.parts import OpenParts, reserved
+from agora.runtime.report import RunSummary, StageSummary
+from agora.runtime.spans import Spans
+from agora.runtime.spec import PipelineSpec, is_live
+from agora.runtime.states import StepStates
+from agora.runtime.stream import Stream
+
+__all__ = ["Run", "RunOptions"]
+
+DLQ_NAME = "(dlq)"
+"""The dead-letter queue's name among the sinks, where it takes part in the barrier as one."""
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """What `run()` was told."""
+
+    run_id: str
+    restart: bool = False
+    allow_source_change: bool = False
+    max_records: int | None = None
+
+
+@attrs.define(kw_only=True, eq=False)
+class Run:
+    """Carries out one run of a pipeline. Used once."""
+
+    spec: PipelineSpec
+    options: RunOptions
+    counts: dict[str, StageCount] = attrs.field(factory=lambda: {"source": StageCount()})
+    outcome: RunOutcome = attrs.field(factory=RunOutcome)
+    closing: Closing = attrs.field(factory=Closing)
+    pace: Pace = attrs.field(factory=Pace)
+    states: StepStates = attrs.field(factory=StepStates)
+    spans: Spans = attrs.field(init=False)
+    ports: list[SinkPort] = attrs.field(init=False)
+    letters: LetterBox | None = attrs.field(init=False)
+    _dlq_port: SinkPort | None = attrs.field(init=False)
+    _start: Start | None = None
+    _stream: Stream | None = None
+    _error: BaseException | None = None
+    _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Around opening and streaming; cancelled by the first error."""
+
+    def __attrs_post_init__(self) -> None:
+        spec = self.spec
+        self.spans = Spans(spec.tracer)
+        self.counts.update({step.stage: StageCount() for step in spec.chain.steps})
+        self.ports = [
+            SinkPort(
+                name=sink.name,
+                sink=sink.sink,
+                policy=sink.on_error or spec.default_policy,
+                where=sink.where,
+                otherwise=sink.otherwise,
+                pace=self.pace,
+            )
+            for sink in spec.sinks
+        ]
+        self.counts.update({port.stage: port.count for port in self.ports})
+        self.letters = self._dlq_port = None
+        if spec.dlq is not None:
+            self.letters = LetterBox(dlq=spec.dlq, in_transaction=spec.letters_in_transaction)
+            self._dlq_port = SinkPort(name=DLQ_NAME, sink=spec.dlq, policy="stop", pace=self.pace)
+
+    async def execute(self, task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED) -> RunSummary:
+        """Run to the end. Raises what ended it, itself, with notes; `Cancelled` passes through after closing."""
+        began = seam.current().monotonic()
+        try:
+            check_paths(self.spec)
+            with reserved(self.spec.name, self._parts()), ExitStack() as stack:
+                stack.enter_context(self.pace.watching())
+                run_span = self.spans.of("agora.run", pipeline=self.spec.name, run_id=self.options.run_id)
+                self.spans.run = stack.enter_context(run_span)
+                await self._within_nursery(task_status)
+                if self._error is not None:
+                    raise self._error
+            self.outcome.summary = self._summary(seam.current().monotonic() - began)
+        except BaseException as error:
+            self.outcome.error = error
+            raise
+        finally:
+            self.outcome.ended.set()
+        return self.outcome.summary
+
+    def _parts(self) -> list[object]:
+        parts: list[object] = [self.spec.source]
+        parts += [step.part for step in self.spec.chain.steps if step.part is not None]
+        parts += [sink.sink for sink in self.spec.sinks]
+        if self.letters is not None and not hasattr(self.spec.dlq, "changes"):
+            parts.append(self.spec.dlq)
+        return parts
+
+    async def _within_nursery(self, task_status: trio.TaskStatus[RunHandle]) -> None:
+        """The run's nursery: hosts of lifespans, the lease's keeper, and, in its body, opening, stream and closing."""
+        try:
+            async with trio.open_nursery() as nursery:
+                parts = OpenParts(nursery=nursery, closing=self.closing, on_lost=self._lost)
+                await nursery.start(self.closing.watch)
+                try:
+                    with self._scope:
+                        await self._open(parts, nursery)
+                        await self._flow(task_status)
+                        await self._settle_sinks()
+                except Exception as error:  # noqa: BLE001  - raised by `execute` once everything is closed
+                    self._note(error)
+                finally:
+                    await self._leave(parts)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _leaf(group) from None
+
+    async def _open(self, parts: OpenParts, nursery: trio.Nursery) -> None:
+        opening = Opening(
+            spec=self.spec,
+            run_id=self.options.run_id,
+            parts=parts,
+            ports=self.ports if self._dlq_port is None else [*self.ports, self._dlq_port],
+            counts=self.counts,
+            states=self.states,
+            restart=self.options.restart,
+            allow_source_change=self.options.allow_source_change,
+        )
+        self._start = await opening.run()
+        if self._start.lease is not None:
+            nursery.start_soon(self._guarded, self._start.lease.keep)
+
+    async def _flow(self, task_status: trio.TaskStatus[RunHandle]) -> None:
+        assert self._start is not None
+        stream = self._stream = Stream(
+            spec=self.spec,
+            run_id=self.options.run_id,
+            start=self._start,
+            max_records=self.options.max_records,
+            ports=self.ports,
+            barrier_ports=[*self.ports, *self._barrier_dlq()],
+            letters=self.letters,
+            counts=self.counts,
+            states=self.states,
+            closing=self.closing,
+            pace=self.pace,
+            spans=self.spans,
+        )
+        handle = RunHandle(
+            pipeline=self.spec.name,
+            run_id=self.options.run_id,
+            outcome=self.outcome,
+            stop=stream.stop,
+            checkpoint=stream.checkpoint,
+            stats=stream.stats,
+        )
+        task_status.started(handle)
+        async with trio.open_nursery() as tasks:
+            for task in stream.tasks():
+                tasks.start_soon(self._guarded, task)
+            await self._guarded(stream.write)
+            tasks.cancel_scope.cancel()
+
+    def _barrier_dlq(self) -> list[SinkPort]:
+        """The DLQ where it is a transactional sink of its own."""
+        port = self._dlq_port
+        return [port] if port is not None and hasattr(port.sink, "prepare") else []
+
+    async def _guarded(self, task: Any) -> None:
+        """Run a task of this run; note its error, and end the others by it."""
+        try:
+            await task()
+        except Exception as error:  # noqa: BLE001  - raised by `execute` once everything is closed
+            self._lost(error)
+        except trio.Cancelled:
+            if trio.current_effective_deadline() != float("-inf"):
+                error = AgoraError("a part let a Cancelled escape that belongs to no scope around this run")
+                self._lost(error)
+            else:
+                raise
+
+    def _lost(self, error: Exception) -> None:
+        self._note(error)
+        self._scope.cancel()
+
+    def _note(self, error: Exception) -> None:
+        """The first error is the run's; later ones become notes on it."""
+        error = _leaf(error)
+        if self._error is None:
+            self._error = error
+            self.closing.begin()
+            error.add_note(self._place())
+        elif error is not self._error:
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            self._error.add_note(f"then {type(error).__name__}: {error}" + (f" ({notes})" if notes else ""))
+
+    def _place(self) -> str:
+        """Where it happened and how to go on, for people."""
+        failed = None if self._stream is None else self._stream.failure_place()
+        where = f", {failed}" if failed else ""
+        place = f"in pipeline {self.spec.name!r}, run {self.options.run_id}{where}"
+        return f"{place}; {self._way_on()}"
+
+    def _way_on(self) -> str:
+        if not self.spec.checkpointing:
+            return "nothing was checkpointed: the next run starts from the beginning"
+        saved = self._stream.last_checkpoint if self._stream is not None else None
+        if saved is None:
+            return "no checkpoint was saved yet: the next run starts from the beginning"
+        return f"the next run goes on behind record {saved.ordinal}, where the last checkpoint is"
+
+    async def _settle_sinks(self) -> None:
+        """The end of a run that didn't fail: without checkpoints, targets appear whole now."""
+        assert self._stream is not None
+        if self._error is not None or self.spec.checkpointing:
+            return
+        for port in self.ports:
+            await _publish(port.sink, exhausted=self._stream.exhausted)
+
+    async def _leave(self, parts: OpenParts) -> None:
+        """Close everything; letters of a run without checkpoints are kept whatever happened."""
+        if self._dlq_port is not None and not self.spec.checkpointing and self._stream is not None:
+            parts.push("the dead-letter queue", self._publish_letters)
+        for error in await parts.close():
+            self._note(error)
+
+    async def _publish_letters(self) -> None:
+        await _publish(self.spec.dlq, exhausted=True)
+
+    def _summary(self, duration: float) -> RunSummary:
+        assert self._stream is not None
+        assert self._start is not None
+        tally = self._stream.tally
+        status: Literal["completed", "stopped"] = "completed" if self._stream.exhausted else "stopped"
+        source = self.counts["source"]
+        source.left = source.entered = self._stream.intake.read
+        return RunSummary(
+            pipeline=self.spec.name,
+            run_id=self.options.run_id,
+            status=status,
+            stop_reason=self._stream.intake.stop_reason,
+            read=tally.read,
+            written=tally.written,
+            dropped=tally.dropped,
+            dead_lettered=tally.dead_lettered,
+            skipped=tally.skipped,
+            checkpoints=self._stream.checkpoints,
+            resumed_from=self._start.resumed_from,
+            duration=duration,
+            stages={name: _stage_summary(count) for name, count in self.counts.items()},
+            peak_in_flight=self._stream.peak,
+        )
+
+
+async def _publish(sink: Any, *, exhausted: bool) -> None:
+    if is_live(sink):
+        return
+    names = ("finish", "flush", "publish") if exhausted else ("flush", "publish")
+    for name in names:
+        method = getattr(sink, name, None)
+        if callable(method):
+            await maybe_await(method())
+
+
+def _stage_summary(count: StageCount) -> StageSummary:
+    return StageSummary(
+        entered=count.entered, left=count.left, dropped=count.dropped, failed=count.failed, counts=dict(count.counts)
+    )
+
+
+def _leaf(error: Any) -> Any:
+    """The one exception inside groups of one; a group of several stays what it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

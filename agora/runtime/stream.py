@@ -1,0 +1,256 @@
+"""The stream of a run: its stages wired together by channels of batches, and what can be asked of it meanwhile."""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+
+import attrs
+import trio
+
+from agora.backpressure import AdaptiveLimit
+from agora.checkpoint import Checkpoint
+from agora.middlewares.step import Step, StepKind
+from agora.runtime.barrier import Barrier
+from agora.runtime.batch import Batch
+from agora.runtime.buffered import BufferedStage
+from agora.runtime.closing import Closing
+from agora.runtime.counting import StageCount
+from agora.runtime.credits import Credits
+from agora.runtime.delivery import SinkPort
+from agora.runtime.failing import StepRules
+from agora.runtime.intake import Intake, IntakeOptions
+from agora.runtime.letters import LetterBox, LetterMaker
+from agora.runtime.opening import Start
+from agora.runtime.pace import Pace
+from agora.runtime.plan import grouped
+from agora.runtime.reading import Reader
+from agora.runtime.report import RunStats
+from agora.runtime.segment import BatchSegment, RowSegment, Segment, run_segment
+from agora.runtime.spans import Spans
+from agora.runtime.spec import PipelineSpec, is_live
+from agora.runtime.states import StepStates
+from agora.runtime.tally import Tally
+from agora.runtime.writer import DeadLetterLimit, Writer
+
+__all__ = ["Stream"]
+
+_BETWEEN_STAGES = 2
+"""Batches that may wait between two stages. What is in flight is bounded by the credits; this bounds what a step that
+multiplies may send ahead."""
+
+Task = Callable[[], Awaitable[None]]
+
+
+@attrs.define(kw_only=True, eq=False)
+class Stream:
+    """One run's stages. `tasks()` and `write` are to be run as siblings."""
+
+    spec: PipelineSpec
+    run_id: str
+    start: Start
+    max_records: int | None
+    ports: Sequence[SinkPort]
+    barrier_ports: Sequence[SinkPort]
+    letters: LetterBox | None
+    counts: Mapping[str, StageCount]
+    states: StepStates
+    closing: Closing
+    pace: Pace
+    spans: Spans
+    peak: int = 0
+    intake: Intake = attrs.field(init=False)
+    tally: Tally = attrs.field(init=False)
+    _credits: Credits = attrs.field(init=False)
+    _reader: Reader = attrs.field(init=False)
+    _writer: Writer = attrs.field(init=False)
+    _barrier: Barrier | None = attrs.field(init=False)
+    _send: trio.MemorySendChannel[Batch] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[Batch] = attrs.field(init=False)
+    _ended: trio.Event = attrs.field(factory=trio.Event)
+    _began: float = attrs.field(factory=trio.current_time)
+
+    def __attrs_post_init__(self) -> None:
+        spec = self.spec
+        self._send, self._receive = trio.open_memory_channel[Batch](math.inf)
+        limits = spec.limits
+        adaptive = AdaptiveLimit(limits) if limits.kind == "adaptive" else None
+        self._credits = Credits(limits.min_in_flight)
+        self.tally = Tally(multiplies=any(step.multiplies for step in spec.chain.steps))
+        self.intake = self._new_intake()
+        self._reader = Reader(
+            intake=self.intake,
+            pace=self.pace,
+            linger=spec.linger,
+            checkpoint_interval=spec.cut_interval,
+            source=spec.source,
+        )
+        self._barrier = self._new_barrier() if spec.checkpointing else None
+        self._writer = Writer(
+            ports=self.ports,
+            letters=self.letters,
+            maker=LetterMaker(pipeline=spec.name, run_id=self.run_id, resumes=spec.checkpointing),
+            barrier=self._barrier,
+            live=[] if spec.checkpointing else [port for port in self.barrier_ports if is_live(port.sink)],
+            credits=self._credits,
+            adaptive=adaptive,
+            tally=self.tally,
+            dead_letter_limit=DeadLetterLimit(spec.max_dead_letters),
+            pace=self.pace,
+            spans=self.spans,
+        )
+
+    # What the run starts.
+
+    def tasks(self) -> list[Task]:
+        """Source and stages, wired in order."""
+        tasks: list[Task] = [self._read]
+        receive = self._receive
+        rules = StepRules(
+            steps=self.spec.chain.steps,
+            default=self.spec.default_policy,
+            letters=self.letters is not None,
+            counts=self.counts,
+            states=self.states,
+        )
+        for group in grouped(self.spec.chain.steps):
+            send, following = trio.open_memory_channel[Batch](_BETWEEN_STAGES)
+            tasks.append(self._stage(group, rules, receive, send))
+            receive = following
+        self._receive = receive
+        return tasks
+
+    async def write(self) -> None:
+        """The writer's task; the run is over when it returns. `tasks()` must have been called."""
+        try:
+            await self._writer.run(self._receive)
+        finally:
+            self._ended.set()
+
+    # What can be asked of it.
+
+    def stop(self) -> None:
+        """Read no more; deliver what is in flight. Synchronous, any number of times."""
+        self._reader.stop("stop")
+
+    async def checkpoint(self) -> Checkpoint | None:
+        """A checkpoint behind what was read so far; see `RunHandle.checkpoint`."""
+        await trio.lowlevel.checkpoint()
+        if self._barrier is None:
+            return None
+        if self.intake.ended is not None:
+            await self._ended.wait()
+        else:
+            saved = trio.Event()
+            self.intake.cut(saved)
+            async with trio.open_nursery() as nursery:  # the run may end before the cut is reached
+                nursery.start_soon(_first, saved, nursery.cancel_scope)
+                nursery.start_soon(_first, self._ended, nursery.cancel_scope)
+        return self._barrier.last
+
+    def stats(self) -> RunStats:
+        """See `RunHandle.stats`."""
+        elapsed = trio.current_time() - self._began
+        return RunStats(
+            read=self.intake.read,
+            written=self.tally.written,
+            dropped=self.tally.dropped,
+            dead_lettered=self.tally.dead_lettered,
+            skipped=self.tally.skipped,
+            in_flight=self._in_flight,
+            in_flight_limit=self._credits.limit,
+            checkpoint=self.last_checkpoint,
+            rate=self.intake.read / elapsed if elapsed > 0 else 0.0,
+        )
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the source was read to its end and all of it is handled."""
+        return self._writer.completed
+
+    @property
+    def checkpoints(self) -> int:
+        """Checkpoints saved by this run."""
+        return 0 if self._barrier is None else self._barrier.saves
+
+    @property
+    def last_checkpoint(self) -> Checkpoint | None:
+        """The last one that was saved, by this run or an earlier one."""
+        return None if self._barrier is None else self._barrier.last
+
+    def failure_place(self) -> str | None:
+        """Stage and ordinal of the failure that ended the run, if one of a record did."""
+        failure = self._writer.failed
+        return None if failure is None else f"stage {failure.stage}, record {self._writer.failed_ordinal}"
+
+    # Inside.
+
+    @property
+    def _in_flight(self) -> int:
+        return self.intake.read - self.tally.read
+
+    def _new_intake(self) -> Intake:
+        spec, source = self.spec, self.spec.source
+        by_record = getattr(source, "blocks", None) is None
+        return Intake(
+            options=IntakeOptions(
+                batch_size=spec.batch_size,
+                checkpoint_every=spec.cut_every,
+                cuts=spec.cuts,
+                max_records=self.max_records,
+                copies=self.letters is not None and bool(spec.chain.steps),
+                malformed_policy=spec.source_policy or spec.default_policy,
+            ),
+            credits=self._credits,
+            send=self._enter,
+            ask_position=source.checkpoint if by_record and spec.checkpointing else None,
+            ordinal=self.start.ordinal,
+            position=self.start.position,
+            skip=self.start.skip,
+        )
+
+    def _new_barrier(self) -> Barrier:
+        return Barrier(
+            store=self.spec.checkpoint_store,
+            pipeline=self.spec.name,
+            run_id=self.run_id,
+            fence=self.start.fence,
+            identity=self.start.identity,
+            ports=self.barrier_ports,
+            letters=self.letters if self.spec.letters_in_transaction else None,
+            closing=self.closing,
+            spans=self.spans,
+            committed=getattr(self.spec.source, "committed", None),
+            last=self.start.resumed_from,
+        )
+
+    def _enter(self, batch: Batch) -> None:
+        """A batch enters the stream. The channel has room for any number: the credits are the bound."""
+        self.peak = max(self.peak, self._in_flight)
+        self._send.send_nowait(batch)
+
+    async def _read(self) -> None:
+        with self._send:
+            await self._reader.run()
+
+    def _stage(
+        self,
+        group: tuple[Step, ...],
+        rules: StepRules,
+        receive: trio.MemoryReceiveChannel[Batch],
+        send: trio.MemorySendChannel[Batch],
+    ) -> Task:
+        first = group[0]
+        if first.buffered:
+            stage = BufferedStage(step=first, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
+            return partial(stage.run, self.spans, receive, send)
+        segment: Segment
+        if first.kind is StepKind.BATCH:
+            segment = BatchSegment(step=first, rules=rules, pace=self.pace)
+        else:
+            segment = RowSegment(steps=group, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
+        return partial(run_segment, segment, self.spans, receive, send)
+
+
+async def _first(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
