@@ -37,7 +37,8 @@ class Backpressure:
     ) -> "Backpressure":
         """A limit between the two bounds, moved by the measured latency of writes and checkpoints.
 
-        `target_latency` in seconds. Additive increase, multiplicative decrease (as TCP's congestion avoidance, RFC 5681).
+        `target_latency` in seconds. Additive increase, multiplicative decrease (as TCP's congestion
+        avoidance, RFC 5681).
         """
         low, high = _whole("min_in_flight", min_in_flight), _whole("max_in_flight", max_in_flight)
         if low > high:
@@ -51,8 +52,9 @@ class Backpressure:
 class AdaptiveLimit:
     """The pure controller behind `Backpressure.adaptive`: additive up, multiplicative down.
 
-    Batches are cut to a quarter of the limit, so the limit moves what a write takes. After a decrease, what was cut
-    under a higher limit is still on its way and must not count again: each observation says under which limit it was cut.
+    Batches are cut to a quarter of the limit, so the limit moves what a write takes. After a decrease, what
+    was cut under a higher limit is still on its way and must not count again: each observation says under
+    which limit it was cut.
     """
 
     config: Backpressure
@@ -66,7 +68,8 @@ class AdaptiveLimit:
         self.limit = self.config.min_in_flight
 
     def observe(self, latency: float, cut_under: int) -> int:
-        """Take one measured latency, in seconds, of work that was cut under the limit `cut_under`; the new limit."""
+        """Take one measured latency, in seconds, of work that was cut under the limit `cut_under`; the new
+        limit."""
         config = self.config
         if latency > config.target_latency:
             if cut_under <= self.limit:

@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import attrs
 import trio
+from typing_extensions import TypeVar
 
 from agora import seam
 from agora.errors import ConfigError
@@ -19,7 +20,7 @@ from agora.sinks.channel import ChannelSink
 
 __all__ = ["BoundPipeline"]
 
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 
 
 @attrs.frozen(eq=False)
@@ -52,17 +53,20 @@ class BoundPipeline(Generic[R]):
     ) -> RunSummary:
         """Run until the source is exhausted, `max_records` were read, or the run is stopped.
 
-        `restart`: forget the checkpoint, undo what this pipeline wrote, start over. `allow_source_change`: go on at the
-        saved position though the source isn't the one of the checkpoint. `await nursery.start(bound.run)` gives a
-        `RunHandle` once everything is open, before the first record.
+        `restart`: forget the checkpoint, undo what this pipeline wrote, start over. `allow_source_change`: go
+        on at the saved position though the source isn't the one of the checkpoint. `await
+        nursery.start(bound.run)` gives a `RunHandle` once everything is open, before the first record.
 
-        A trio checkpoint. Cancelled, it cancels pending work, closes everything (shielded, within 30 s) and saves nothing
-        more; the next run goes on at the last checkpoint. An error that no policy covers comes out itself, with notes.
-        Raises `trio.BusyResourceError` while one of its parts is in another run, `PipelineBusy` while another runner holds
-        the lease, `SourceChanged`, `SinkChanged` or `StateError` where it can't resume, `ConfigError` without a sink.
+        A trio checkpoint. Cancelled, it cancels pending work, closes everything (shielded, within 30 s) and
+        saves nothing more; the next run goes on at the last checkpoint. An error that no policy covers comes
+        out itself, with notes. Raises `trio.BusyResourceError` while one of its parts is in another run,
+        `PipelineBusy` while another runner holds the lease, `SourceChanged`, `SinkChanged` or `StateError`
+        where it can't resume, `ConfigError` without a sink.
         """
         if not self.spec.sinks:
-            raise ConfigError(f"pipeline {self.name!r} has no sink: say .to(...), or take the results from records()")
+            raise ConfigError(
+                f"pipeline {self.name!r} has no sink: say .to(...), or take the results from records()"
+            )
         options = _options(run_id, restart, allow_source_change, max_records)
         return await Run(spec=self.spec, options=options).execute(task_status)
 
@@ -77,9 +81,10 @@ class BoundPipeline(Generic[R]):
     ) -> AsyncGenerator[trio.MemoryReceiveChannel[R]]:
         """The results inside an app: `async with bound.records() as records: async for record in records`.
 
-        The run lives as long as the block. The sinks of the pipeline, if there are any, get each record before the block
-        does. A record counts as written once the block has received it. Leaving the block early cancels the run, which
-        saves nothing more; what `run()` would raise comes out of the iteration's end.
+        The run lives as long as the block. The sinks of the pipeline, if there are any, get each record
+        before the block does. A record counts as written once the block has received it. Leaving the block
+        early cancels the run, which saves nothing more; what `run()` would raise comes out of the iteration's
+        end.
         """
         send, receive = trio.open_memory_channel[Any](0)
         sink = SinkSpec(name=_own_name(self.spec), sink=ChannelSink(send))
@@ -104,8 +109,12 @@ class BoundPipeline(Generic[R]):
             raise failed[0]
 
 
-def _options(run_id: str | None, restart: bool, allow_source_change: bool, max_records: int | None) -> RunOptions:
-    if max_records is not None and (not isinstance(max_records, int) or isinstance(max_records, bool) or max_records < 0):
+def _options(
+    run_id: str | None, restart: bool, allow_source_change: bool, max_records: int | None
+) -> RunOptions:
+    if max_records is not None and (
+        not isinstance(max_records, int) or isinstance(max_records, bool) or max_records < 0
+    ):
         raise ConfigError(f"max_records={max_records!r}: expected a whole number from 0")
     return RunOptions(
         run_id=run_id or seam.current().random_id(),

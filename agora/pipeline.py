@@ -1,15 +1,16 @@
 """The builder: what a pipeline is, said step by step.
-
-`Pipeline` is immutable, every call gives a new one, so that a common beginning can be shared by several pipelines.
-`build` answers a `BoundPipeline`, which owns the runs. Building does no I/O and needs no running loop.
+ `Pipeline` is immutable, every call gives a new one, so that a common beginning can be shared by several
+pipelines. `build` answers a `BoundPipeline`, which owns the runs. Building does no I/O and needs no running
+loop.
 """
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Generic, Literal, cast
 
 import attrs
 import trio
+from typing_extensions import TypeVar
 
 from agora.backpressure import Backpressure
 from agora.bound import BoundPipeline
@@ -26,7 +27,7 @@ from agora.tracing.noop import NoopTracer
 
 __all__ = ["Pipeline"]
 
-R = TypeVar("R")
+R = TypeVar("R", default=Any)
 """The type of the records that leave the chain."""
 S = TypeVar("S")
 
@@ -38,8 +39,9 @@ SinkLike = Sink | Callable[[Any], object] | trio.abc.SendChannel[Any]
 class Pipeline(Generic[R]):
     """A source, steps and sinks, in order. `on_error` is the policy for records that the source can't read.
 
-    Every method answers a new pipeline. All of them take `name=` (the stage's name; default: the function's, class's or
-    target's, made unique by its position) and `on_error=` (`"dead_letter"`, `"stop"`, `"skip"`, on steps also `"pass"`).
+    Every method answers a new pipeline. All of them take `name=` (the stage's name; default: the function's,
+    class's or target's, made unique by its position) and `on_error=` (`"dead_letter"`, `"stop"`, `"skip"`, on
+    steps also `"pass"`).
     """
 
     name: str
@@ -52,7 +54,9 @@ class Pipeline(Generic[R]):
         if isinstance(source, type) or not (hasattr(source, "stream") or hasattr(source, "batches")):
             raise ConfigError(f"{source!r} is no source: it must be an object with stream()")
         if not isinstance(name, str) or not name.strip():
-            raise ConfigError(f"a pipeline needs a name, not {name!r}: checkpoints and letters are kept under it")
+            raise ConfigError(
+                f"a pipeline needs a name, not {name!r}: checkpoints and letters are kept under it"
+            )
         _check_policy(on_error, "source", steps=False)
         self.__attrs_init__(name, source, on_error, (), ())
 
@@ -66,7 +70,8 @@ class Pipeline(Generic[R]):
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[S]":
-        """Replace each record by what `fn` answers; `None` drops it. `concurrency > 1` makes a buffered stage."""
+        """Replace each record by what `fn` answers; `None` drops it. `concurrency > 1` makes a buffered
+        stage."""
         return self._with_step(fn, StepKind.MAP, name, concurrency, on_error)
 
     def filter(
@@ -123,10 +128,11 @@ class Pipeline(Generic[R]):
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[R]":
-        """Write to these sinks. A plain or async function is called record by record; a `trio.abc.SendChannel` is sent
-        each record.
+        """Write to these sinks. A plain or async function is called record by record; a
+        `trio.abc.SendChannel` is sent each record.
 
-        `where`: only the records for which it answers something true. `otherwise=True`: what no `where` before it took.
+        `where`: only the records for which it answers something true. `otherwise=True`: what no `where`
+        before it took.
         """
         if not sinks:
             raise ConfigError("to() takes at least one sink")
@@ -137,7 +143,9 @@ class Pipeline(Generic[R]):
         if where is not None and not callable(where):
             raise ConfigError(f"where={where!r}: expected a function of a record")
         if otherwise and not any(spec.where is not None for spec in self._sinks):
-            raise ConfigError("otherwise=True takes what no where before it took, and there is none before it")
+            raise ConfigError(
+                "otherwise=True takes what no where before it took, and there is none before it"
+            )
         _check_policy(on_error, "sink", steps=False)
         specs = list(self._sinks)
         for each in sinks:
@@ -171,10 +179,11 @@ class Pipeline(Generic[R]):
     ) -> BoundPipeline[R]:
         """Check everything that was said and bind it to its runs.
 
-        `checkpoint_every`: records of a run between two checkpoints; `checkpoint_interval`: seconds. What is given holds
-        exactly; where neither is given, every 10,000 records or 5 seconds, whichever comes first. `max_dead_letters`: a
-        count, or a share (0 to 1) of what was read once 1,000 were, above which the run fails closed. `linger`: seconds
-        that a part-filled batch may wait. `require="exactly_once"`: `ConfigError` where that can't be given.
+        `checkpoint_every`: records of a run between two checkpoints; `checkpoint_interval`: seconds. What is
+        given holds exactly; where neither is given, every 10,000 records or 5 seconds, whichever comes first.
+        `max_dead_letters`: a count, or a share (0 to 1) of what was read once 1,000 were, above which the run
+        fails closed. `linger`: seconds that a part-filled batch may wait. `require="exactly_once"`:
+        `ConfigError` where that can't be given.
 
         Raises `ConfigError`, with every problem that was found.
         """
@@ -218,7 +227,12 @@ class Pipeline(Generic[R]):
     # Inside.
 
     def _with_step(
-        self, part: object, kind: StepKind | None, name: str | None, concurrency: int | None, on_error: Policy | None
+        self,
+        part: object,
+        kind: StepKind | None,
+        name: str | None,
+        concurrency: int | None,
+        on_error: Policy | None,
     ) -> "Pipeline[Any]":
         if self._sinks:
             raise ConfigError("after to(), only to() and build() can follow")
@@ -242,7 +256,11 @@ class Pipeline(Generic[R]):
             *((f"step {step.name!r}", step.on_error) for step in self._steps),
             *((f"sink {sink.name!r}", sink.on_error) for sink in self._sinks),
         ]
-        return [f"{who} says on_error='dead_letter', and there is no dlq" for who, policy in policies if policy == "dead_letter"]
+        return [
+            f"{who} says on_error='dead_letter', and there is no dlq"
+            for who, policy in policies
+            if policy == "dead_letter"
+        ]
 
 
 def _check_policy(policy: str | None, who: str, *, steps: bool) -> None:
@@ -281,9 +299,15 @@ def _number_problems(
         problems.append(f"linger={linger!r}: expected seconds from 0")
     if max_dead_letters is not None:
         share = isinstance(max_dead_letters, float) and 0 <= max_dead_letters <= 1
-        count = isinstance(max_dead_letters, int) and not isinstance(max_dead_letters, bool) and max_dead_letters >= 0
+        count = (
+            isinstance(max_dead_letters, int)
+            and not isinstance(max_dead_letters, bool)
+            and max_dead_letters >= 0
+        )
         if not (share or count):
-            problems.append(f"max_dead_letters={max_dead_letters!r}: expected a count from 0, or a share from 0.0 to 1.0")
+            problems.append(
+                f"max_dead_letters={max_dead_letters!r}: expected a count from 0, or a share from 0.0 to 1.0"
+            )
     return problems
 
 

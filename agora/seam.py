@@ -112,8 +112,9 @@ class Seam:
         if is_virtual():
             await trio.lowlevel.checkpoint()
             return fn(*args, **kwargs)
-        limiter = _limiter.get(None)
-        if limiter is None:
+        try:
+            limiter = _limiter.get()
+        except LookupError:
             limiter = trio.CapacityLimiter(_THREADS)
             _limiter.set(limiter)
 

@@ -1,7 +1,7 @@
 """The reference semantics of a chain of steps, one record at a time.
-
-The engine runs batches through generated loops and concurrent stages; what comes out must equal a fold of
-`MiddlewareChain.process`. So this is written to be obviously right, not fast, and the tests hold the engine to it.
+ The engine runs batches through generated loops and concurrent stages; what comes out must equal a fold of
+`MiddlewareChain.process`. So this is written to be obviously right, not fast, and the tests hold the engine
+to it.
 """
 
 from collections.abc import AsyncIterable, Iterable, Sequence
@@ -22,7 +22,8 @@ def _steps(parts: Iterable[object]) -> tuple[Step, ...]:
 
 @attrs.frozen
 class MiddlewareChain:
-    """Steps in order. `MiddlewareChain([double, Deduplicate()])` takes functions and middlewares as well as steps."""
+    """Steps in order. `MiddlewareChain([double, Deduplicate()])` takes functions and middlewares as well as
+    steps."""
 
     steps: tuple[Step, ...] = attrs.field(converter=_steps, default=())
 
@@ -32,9 +33,9 @@ class MiddlewareChain:
     async def process(self, record: Record) -> Record | None | list[Record]:
         """Pass one record through the whole chain.
 
-        Gives the record that comes out, `None` when a step dropped it, or a list when a step of the chain multiplies.
-        Raises what a step raises, unless that step's policy is `"pass"`: then the record goes on as it entered it.
-        Not itself a trio checkpoint; its async steps may be.
+        Gives the record that comes out, `None` when a step dropped it, or a list when a step of the chain
+        multiplies. Raises what a step raises, unless that step's policy is `"pass"`: then the record goes on
+        as it entered it. Not itself a trio checkpoint; its async steps may be.
         """
         return await self.process_range(0, len(self.steps), record)
 

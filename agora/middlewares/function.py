@@ -47,7 +47,7 @@ def middleware(
     """
 
     def decorate(function: Callable[P, R]) -> FunctionMiddleware[P, R]:
-        own_name = name or getattr(function, "__name__", type(function).__name__)
+        own_name = name or str(getattr(function, "__name__", type(function).__name__))
         return FunctionMiddleware(function, own_name, min_concurrency)
 
     return decorate if fn is None else decorate(fn)

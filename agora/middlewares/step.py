@@ -1,7 +1,7 @@
 """A step: one middleware or function at its place in a chain, with everything about it looked up once.
-
-Users' parts are duck-typed; the engine and `MiddlewareChain` work on this one description of them instead, so that
-"which method does it have, is it async, what is its policy" is answered when a pipeline is built and not per record.
+ Users' parts are duck-typed; the engine and `MiddlewareChain` work on this one description of them instead,
+so that "which method does it have, is it async, what is its policy" is answered when a pipeline is built and
+not per record.
 """
 
 import enum
@@ -67,7 +67,8 @@ class Step:
 
 
 def is_async_callable(fn: object) -> bool:
-    """Whether calling `fn` gives a coroutine: an `async def`, one wrapped in `partial`, an async `__call__`."""
+    """Whether calling `fn` gives a coroutine: an `async def`, one wrapped in `partial`, an async
+    `__call__`."""
     while isinstance(fn, functools.partial):
         fn = fn.func
     if inspect.iscoroutinefunction(fn):
@@ -89,7 +90,8 @@ def step_from(
 ) -> Step:
     """Describe a function (with its `kind`) or a middleware object (its kind follows from its methods).
 
-    Raises `ConfigError` for what is neither, for an unknown policy, and for a stateful step that shall be buffered.
+    Raises `ConfigError` for what is neither, for an unknown policy, and for a stateful step that shall be
+    buffered.
     """
     if inspect.isclass(part):
         raise ConfigError(f"{part.__name__} is a class; a step takes an object: {part.__name__}()")
@@ -126,7 +128,9 @@ def step_from(
         restore=getattr(owner, "restore", None),
     )
     if step.stateful and step.buffered:
-        raise ConfigError(f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: its state would depend on timing")
+        raise ConfigError(
+            f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: its state would depend on timing"
+        )
     if step.stateful and step.restore is None:
         raise ConfigError(f"step {own_name!r} has snapshot() but no restore(state)")
     return step

@@ -1,8 +1,7 @@
 """The barrier: what the writer does at a cut, so that sinks, letters, states and position are saved as one.
-
-Steps as in the design: 1 prepare every sink, 2 save (the only decision point), 3 commit every sink, 4 tell the source. An error
-in 1 leaves what the last checkpoint says; 2 and 3 are shielded once begun; whatever happens later, `recover` completes or
-undoes by what was saved.
+ Steps as in the design: 1 prepare every sink, 2 save (the only decision point), 3 commit every sink, 4 tell
+the source. An error in 1 leaves what the last checkpoint says; 2 and 3 are shielded once begun; whatever
+happens later, `recover` completes or undoes by what was saved.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -89,7 +88,8 @@ class Barrier:
             cut.saved.set()
 
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
-        """Whether there is something to save: records, somebody who asked, or that the source is exhausted."""
+        """Whether there is something to save: records, somebody who asked, or that the source is
+        exhausted."""
         known_complete = self.last is not None and self.last.completed
         return anything_new or cut.saved is not None or (cut.completed and not known_complete)
 

@@ -1,8 +1,8 @@
 """A batch: the unit that moves through the engine, and all that is known of it.
-
-A batch accounts for itself. It covers a run of source records, dropped ones included, and carries the failures so far
-and the cut that ends it; when the writer is through with it, all of its ordinals are handled. The alternative, one
-shared table of acknowledgements, needs every stage to touch common state for each record, in an order of its own.
+ A batch accounts for itself. It covers a run of source records, dropped ones included, and carries the
+failures so far and the cut that ends it; when the writer is through with it, all of its ordinals are handled.
+The alternative, one shared table of acknowledgements, needs every stage to touch common state for each
+record, in an order of its own.
 """
 
 from collections.abc import Sequence
@@ -131,7 +131,8 @@ class Batch:
         return SOURCE_ENTRY if self.entries is None else self.entries[row]
 
     def remove(self, positions: Sequence[int], rows: list[Record]) -> None:
-        """Put `rows` in place of the batch's own; `positions` are those of the old rows that have none anymore."""
+        """Put `rows` in place of the batch's own; `positions` are those of the old rows that have none
+        anymore."""
         if positions:
             kept = bytearray(b"\1") * len(self.rows)
             for position in positions:
@@ -155,5 +156,13 @@ class Batch:
         """A further slice of the same source records, which isn't the last one; takes the failures along."""
         failures, self.failures = self.failures, []
         return attrs.evolve(
-            self, rows=rows, index=index, entries=entries, failures=failures, halt=None, cut=None, end=None, last=False
+            self,
+            rows=rows,
+            index=index,
+            entries=entries,
+            failures=failures,
+            halt=None,
+            cut=None,
+            end=None,
+            last=False,
         )

@@ -1,8 +1,7 @@
 """A buffered stage: one step over many records at once, which leave in source order.
-
-A fixed set of worker tasks draws records from one queue, across batch borders; a batch leaves when it is the oldest and all
-of its records are done. Against a task a record or a channel item a record (1.2 and 1.3 times the time of a bare pool,
-measured) nothing is spawned, sent or woken for a record while the queue has any.
+ A fixed set of worker tasks draws records from one queue, across batch borders; a batch leaves when it is the
+oldest and all of its records are done. Against a task a record or a channel item a record (1.2 and 1.3 times
+the time of a bare pool, measured) nothing is spawned, sent or woken for a record while the queue has any.
 """
 
 from collections import deque
@@ -100,7 +99,8 @@ class BufferedStage:
 
     @property
     def _window(self) -> int:
-        """Records that may wait for a worker: exponential waits in source order want 8 times the concurrency."""
+        """Records that may wait for a worker: exponential waits in source order want 8 times the
+        concurrency."""
         return max(8 * self.step.concurrency, 2 * self.batch_size)
 
     async def _take(self, receive: trio.MemoryReceiveChannel[Batch], workers: trio.Nursery) -> None:
@@ -136,6 +136,7 @@ class BufferedStage:
             slots, place, unit = queue.popleft()
             if len(queue) == wake_at:
                 self._full.unpark_all()
+            result: Any
             try:
                 if in_batches:
                     result = await batch_results(step, unit, self.rules)
@@ -219,7 +220,11 @@ class BufferedStage:
         rows = slots.batch.rows
         keep_row = self.step.kind is StepKind.FILTER
         return [
-            result.error if type(result) is _Failed else (rows[place] if result else None) if keep_row else result
+            result.error
+            if type(result) is _Failed
+            else (rows[place] if result else None)
+            if keep_row
+            else result
             for place, result in enumerate(slots.in_order())
         ]
 

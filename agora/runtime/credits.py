@@ -1,7 +1,7 @@
 """The in-flight limit: one account of credits, the only bound on what is on its way.
-
-Credits are taken by the source in whole batches before it reads and given back by the writer when a batch is handled.
-Several bounds (a limit a channel, a limit a stage) would have to be kept consistent, and deadlock where they aren't.
+ Credits are taken by the source in whole batches before it reads and given back by the writer when a batch is
+handled. Several bounds (a limit a channel, a limit a stage) would have to be kept consistent, and deadlock
+where they aren't.
 """
 
 import attrs
@@ -23,7 +23,8 @@ class Credits:
         return self.taken == 0 or self.taken + n <= self.limit
 
     async def acquire(self, n: int) -> None:
-        """Take `n` credits at once, waiting until they fit. A trio checkpoint; cancelled, it has taken none."""
+        """Take `n` credits at once, waiting until they fit. A trio checkpoint; cancelled, it has taken
+        none."""
         await trio.lowlevel.checkpoint()
         while not self.fits(n):
             await self._waiting.park()

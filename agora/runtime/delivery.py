@@ -1,7 +1,7 @@
 """Delivery of a batch's rows to one sink: which rows it takes, and which of those it refuses.
-
-Whatever way a sink says that a record is bad (`RecordsRejected`, `write_record`, a raise that accepted nothing) comes out
-of `SinkPort.deliver` as one answer: the refused positions with their errors. Everything else it raises ends the run.
+ Whatever way a sink says that a record is bad (`RecordsRejected`, `write_record`, a raise that accepted
+nothing) comes out of `SinkPort.deliver` as one answer: the refused positions with their errors. Everything
+else it raises ends the run.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -38,8 +38,8 @@ class SinkPort:
         return f"sink:{self.name}"
 
     async def deliver(self, rows: Sequence[Record]) -> dict[int, Exception]:
-        """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused record is
-        begun anymore.
+        """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused
+        record is begun anymore.
 
         Raises what doesn't concern records, with a note where the sink could say more.
         """
@@ -61,7 +61,9 @@ class SinkPort:
             try:
                 await write_record(row)
             except RecordsRejected as error:
-                refused[position] = error if self.policy == "stop" else next(iter(error.errors.values()), error)
+                refused[position] = (
+                    error if self.policy == "stop" else next(iter(error.errors.values()), error)
+                )
             except DATA_ERRORS as error:
                 refused[position] = error
             else:
@@ -112,7 +114,8 @@ class SinkPort:
 def route(
     ports: Sequence[SinkPort], rows: Sequence[Record]
 ) -> tuple[list[Sequence[int] | None], list[dict[int, Exception]]]:
-    """For each sink the positions of the rows that it takes (`None`: all), and those at which its `where` failed.
+    """For each sink the positions of the rows that it takes (`None`: all), and those at which its `where`
+    failed.
 
     A sink with `otherwise` takes what no `where` before it took, a row whose `where` failed not among it.
     """

@@ -1,4 +1,5 @@
-"""What a step's failure leads to, as far as its segment decides it: the hook is told, and `"pass"` is applied."""
+"""What a step's failure leads to, as far as its segment decides it: the hook is told, and `"pass"` is
+applied."""
 
 import inspect
 from collections.abc import Mapping, Sequence

@@ -33,7 +33,8 @@ class RunHandle:
     _stats: Callable[[], RunStats] = attrs.field(alias="stats")
 
     def stop(self) -> None:
-        """End in order: read no more, deliver what is in flight, checkpoint, return. Any number of times; synchronous."""
+        """End in order: read no more, deliver what is in flight, checkpoint, return. Any number of times;
+        synchronous."""
         self._stop()
 
     async def wait(self) -> RunSummary:
@@ -44,13 +45,16 @@ class RunHandle:
         await trio.lowlevel.checkpoint()
         await self._outcome.ended.wait()
         if self._outcome.summary is None:
-            raise AgoraError(f"run {self.run_id} of pipeline {self.pipeline!r} failed") from self._outcome.error
+            raise AgoraError(
+                f"run {self.run_id} of pipeline {self.pipeline!r} failed"
+            ) from self._outcome.error
         return self._outcome.summary
 
     async def checkpoint(self) -> Checkpoint | None:
         """Save a checkpoint behind what was read so far, once that is handled; the checkpoint.
 
-        `None` where the pipeline saves none. A trio checkpoint; cancelled, the checkpoint is saved all the same.
+        `None` where the pipeline saves none. A trio checkpoint; cancelled, the checkpoint is saved all the
+        same.
         """
         return await self._checkpoint()
 

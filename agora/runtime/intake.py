@@ -1,7 +1,6 @@
 """Where a batch ends and where a cut falls: the pure half of the source task.
-
-Everything here is synchronous, so that a timer, `stop()` or `checkpoint()` can end a part-filled batch on the spot while
-the source's generator is suspended in a fetch. The awaiting half is `reading`.
+ Everything here is synchronous, so that a timer, `stop()` or `checkpoint()` can end a part-filled batch on
+the spot while the source's generator is suspended in a fetch. The awaiting half is `reading`.
 """
 
 from bisect import bisect_left
@@ -72,7 +71,8 @@ class Intake:
     # What the shell asks.
 
     def wanted(self) -> int:
-        """Credits that the next whole batch takes: a quarter of the limit, so that several batches are on their way."""
+        """Credits that the next whole batch takes: a quarter of the limit, so that several batches are on
+        their way."""
         size = max(1, min(self.options.batch_size, self.credits.limit // 4))
         return min(size, self._until_border())
 
@@ -180,7 +180,9 @@ class Intake:
         self._cut_at = self.read
         return Cut(ordinal=self.ordinal, position=self.here(), saved=saved)
 
-    def _send_pending(self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None) -> None:
+    def _send_pending(
+        self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None
+    ) -> None:
         rows, self._rows = self._rows, []
         copies, self._copies = self._copies, []
         positions, self._positions = self._positions, []

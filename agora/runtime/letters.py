@@ -16,8 +16,8 @@ __all__ = ["LetterBox", "LetterMaker"]
 
 @attrs.define(kw_only=True)
 class LetterMaker:
-    """Makes letters of failures. An id is equal when the same record fails again at the same stage after a resume, so
-    that a letter isn't doubled; without checkpoints each run has ids of its own."""
+    """Makes letters of failures. An id is equal when the same record fails again at the same stage after a
+    resume, so that a letter isn't doubled; without checkpoints each run has ids of its own."""
 
     pipeline: str
     run_id: str
@@ -50,7 +50,10 @@ class LetterMaker:
             original=original,
             processed=failure.processed,
             entry=failure.entry,
-            checkpoint={"ordinal": ordinal, "position": None if behind else batch.origin.position(failure.offset)},
+            checkpoint={
+                "ordinal": ordinal,
+                "position": None if behind else batch.origin.position(failure.offset),
+            },
             failed_at=seam.current().now(),
         )
 

@@ -127,7 +127,8 @@ class Opening:
         await restart(token)
 
     async def _save_genesis(self, known: Mapping[str, Json]) -> None:
-        """Step 0 of the barrier: save the base token of each sink that has none, before anything is written."""
+        """Step 0 of the barrier: save the base token of each sink that has none, before anything is
+        written."""
         fresh = [port for port in self.ports if self.restart or port.name not in known]
         tokens = {port.name: await port.sink.prepare() for port in fresh if hasattr(port.sink, "prepare")}
         if self._loaded is not None and not self.restart:
@@ -198,7 +199,9 @@ class Opening:
         if callable(on_start):
             await maybe_await(on_start(context))
         if callable(on_end):
-            self.parts.push(f"{step.stage} ({type(step.part).__name__}.on_end)", lambda: maybe_await(on_end()))
+            self.parts.push(
+                f"{step.stage} ({type(step.part).__name__}.on_end)", lambda: maybe_await(on_end())
+            )
 
     def _context(self, stage: str, count: StageCount, step: Step | None = None) -> RunContext:
         logger = logging.LoggerAdapter(

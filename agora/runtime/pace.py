@@ -1,8 +1,7 @@
 """Giving way: no synchronous stretch of the engine keeps the loop from its turn for longer than 50 ms.
-
-A look at the clock for each record would cost a fifth of a fast chain's time, and looking less often misses a step that
-suddenly turns slow. So a thread watches whether the loop gets its turns (it asks the loop to answer) and raises a flag
-that the loops look at, which costs 4 ns a record.
+ A look at the clock for each record would cost a fifth of a fast chain's time, and looking less often misses
+a step that suddenly turns slow. So a thread watches whether the loop gets its turns (it asks the loop to
+answer) and raises a flag that the loops look at, which costs 4 ns a record.
 """
 
 import threading
@@ -46,7 +45,8 @@ class Pace:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch for the length of the block. Under a virtual clock nothing is watched: no real time passes there."""
+        """Watch for the length of the block. Under a virtual clock nothing is watched: no real time passes
+        there."""
         if seam.is_virtual():
             yield
             return
@@ -70,13 +70,16 @@ class Pace:
                     self.flag.append(None)
                 continue
             if self._idle:
-                self._work.clear()
-                if not self._idle:  # touched in between
-                    self._work.set()
+                self._rest()
                 continue
             self._answered = False
             self._idle = True
             token.run_sync_soon(self._answer)
+
+    def _rest(self) -> None:
+        self._work.clear()
+        if not self._idle:  # touched in between
+            self._work.set()
 
     def _answer(self) -> None:
         self._answered = True

@@ -1,7 +1,7 @@
 """The life of the parts in a run: who is in use, opening in order, leaving in reverse.
-
-`open`, `close`, `on_start` and `on_end` run in the task that called `run()`. A `lifespan` runs in a task of its own under a
-cancel scope that stood before it was entered: leaving a nursery under a shield that was opened later corrupts trio's scopes.
+ `open`, `close`, `on_start` and `on_end` run in the task that called `run()`. A `lifespan` runs in a task of
+its own under a cancel scope that stood before it was entered: leaving a nursery under a shield that was
+opened later corrupts trio's scopes.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -22,7 +22,8 @@ _in_use: dict[int, str] = {}
 
 @contextmanager
 def reserved(pipeline: str, parts: Sequence[object]) -> Iterator[None]:
-    """Hold these parts for one run. Raises `trio.BusyResourceError` if one of them is in another that isn't over."""
+    """Hold these parts for one run. Raises `trio.BusyResourceError` if one of them is in another that isn't
+    over."""
     mine = {id(part): part for part in parts}
     for key, part in mine.items():
         if key in _in_use:
@@ -51,7 +52,9 @@ class _Lifespan:
         try:
             with self._scope:
                 async with self.part.lifespan(self.context):
-                    self._scope.shield = True  # from here on it leaves when it is told, not when the run is cancelled
+                    self._scope.shield = (
+                        True  # from here on it leaves when it is told, not when the run is cancelled
+                    )
                     task_status.started()
                     await self._told.wait()
         finally:
@@ -75,7 +78,8 @@ class OpenParts:
     _leave: list[tuple[str, Callable[[], Awaitable[object]]]] = attrs.field(factory=list)
 
     async def enter(self, part: Any, context: RunContext) -> None:
-        """Enter the part's lifespan and open it. Left in reverse by `close`, also when opening fails half-way."""
+        """Enter the part's lifespan and open it. Left in reverse by `close`, also when opening fails
+        half-way."""
         if callable(getattr(part, "lifespan", None)):
             await self._enter_lifespan(_Lifespan(part, context))
         opening = getattr(part, "open", None)
@@ -91,7 +95,8 @@ class OpenParts:
         self._leave.append((label, leave))
 
     async def close(self) -> list[Exception]:
-        """Leave everything, in reverse, shielded, within the closing deadline; what went wrong, named by notes."""
+        """Leave everything, in reverse, shielded, within the closing deadline; what went wrong, named by
+        notes."""
         self.closing.begin()
         errors: list[Exception] = []
         while self._leave:
@@ -104,7 +109,9 @@ class OpenParts:
                 errors.append(error)
             if shield.cancelled_caught:
                 errors.append(
-                    TimeoutError(f"{label} hasn't closed within {self.closing.seconds:.0f} s and was cancelled")
+                    TimeoutError(
+                        f"{label} hasn't closed within {self.closing.seconds:.0f} s and was cancelled"
+                    )
                 )
         return errors
 

@@ -1,7 +1,8 @@
-"""The plan of a pipeline: which stages it has, how they run, and what delivery they give. `explain()` answers it."""
+"""The plan of a pipeline: which stages it has, how they run, and what delivery they give. `explain()` answers
+it."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Literal
 
 import attrs
@@ -16,14 +17,16 @@ Guarantee = Literal["exactly once", "at least once"]
 
 
 def grouped(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Steps by the segment that they run in: a buffered or batch step alone, neighbouring row steps together."""
+    """Steps by the segment that they run in: a buffered or batch step alone, neighbouring row steps
+    together."""
 
     def alone(step: Step) -> bool:
         return step.buffered or step.kind is StepKind.BATCH
 
     groups: list[tuple[Step, ...]] = []
     for single, run in groupby(steps, key=alone):
-        groups += [(step,) for step in run] if single else [tuple(run)]
+        together = tuple(run)
+        groups += [(step,) for step in together] if single else [together]
     return groups
 
 
@@ -43,7 +46,8 @@ class PlannedStage:
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What a run would do. `str(plan)` is text for people, `to_json()` for programs, `to_mermaid()` a diagram."""
+    """What a run would do. `str(plan)` is text for people, `to_json()` for programs, `to_mermaid()` a
+    diagram."""
 
     pipeline: str
     mode: Literal["linear", "buffered"]
@@ -89,7 +93,7 @@ class Plan:
         for stage in self.stages:
             label = f"{stage.name}<br/>{stage.detail}".replace('"', "&quot;")
             lines.append(f'    {ids[id(stage)]}["{label}"]')
-        lines += [f"    {ids[id(one)]} --> {ids[id(two)]}" for one, two in zip(path, path[1:], strict=False)]
+        lines += [f"    {ids[id(one)]} --> {ids[id(two)]}" for one, two in pairwise(path)]
         lines += [f"    {ids[id(path[-1])]} --> {ids[id(sink)]}" for sink in sinks]
         return "\n".join(lines)
 
@@ -98,7 +102,9 @@ class Plan:
         lines = [f"pipeline {self.pipeline} ({self.mode})"]
         for stage in self.stages:
             guarantee = f" [{stage.guarantee}: {stage.reason}]" if stage.guarantee else ""
-            lines.append(f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; on error: {stage.on_error}{guarantee}")
+            lines.append(
+                f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; on error: {stage.on_error}{guarantee}"
+            )
         lines += [
             f"  in flight: {self.in_flight}",
             f"  checkpoints: {self.checkpoints}",
@@ -128,7 +134,10 @@ def _step_stages(spec: PipelineSpec) -> list[PlannedStage]:
         for step in group:
             how = "async " if step.is_async else ""
             if step.buffered:
-                mode, detail = "buffered", f"{how}{step.kind.value}, {step.concurrency} at once, in source order"
+                mode, detail = (
+                    "buffered",
+                    f"{how}{step.kind.value}, {step.concurrency} at once, in source order",
+                )
             elif step.kind is StepKind.BATCH:
                 mode, detail = "batch", f"{how}batches of up to {spec.batch_size}"
             else:
@@ -162,11 +171,9 @@ def _run_reasons(spec: PipelineSpec) -> list[str]:
         return ["there is no checkpoint store: a new run starts from the beginning"]
     if not spec.checkpointing:
         return [f"the source ({type(spec.source).__name__}) doesn't support checkpoints"]
-    reasons = []
-    if spec.dlq is not None and not spec.letters_in_transaction:
-        if not hasattr(spec.dlq, "prepare"):
-            reasons.append("dead letters are kept apart from the checkpoint's state, so one may come twice")
-    return reasons
+    if spec.dlq is None or spec.letters_in_transaction or hasattr(spec.dlq, "prepare"):
+        return []
+    return ["dead letters are kept apart from the checkpoint's state, so one may come twice"]
 
 
 def _sink_guarantee(spec: PipelineSpec, sink: SinkSpec) -> tuple[Guarantee, str]:
@@ -174,7 +181,10 @@ def _sink_guarantee(spec: PipelineSpec, sink: SinkSpec) -> tuple[Guarantee, str]
         return "at least once", "no checkpoints"
     if all(callable(getattr(sink.sink, method, None)) for method in ("prepare", "commit", "recover")):
         return "exactly once", "transactional"
-    return "at least once", "has no prepare, commit and recover, so what it wrote after the last checkpoint comes again"
+    return (
+        "at least once",
+        "has no prepare, commit and recover, so what it wrote after the last checkpoint comes again",
+    )
 
 
 def _checkpoints(spec: PipelineSpec) -> str:

@@ -1,7 +1,8 @@
-"""The source task: drives the source's generator under the in-flight limit and hands its records to the intake.
-
-One cancel scope stands around the whole reading, opened before the generator's first step: `stop()` cancels it and the
-generator is closed. A scope around a single step, to go on with the generator later, corrupts generators that hold scopes.
+"""The source task: drives the source's generator under the in-flight limit and hands its records to the
+intake.
+ One cancel scope stands around the whole reading, opened before the generator's first step: `stop()` cancels
+it and the generator is closed. A scope around a single step, to go on with the generator later, corrupts
+generators that hold scopes.
 """
 
 from collections.abc import AsyncGenerator
@@ -36,7 +37,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read until the source is exhausted, fails, or is stopped. Always ends the stream of batches."""
-        self.intake.on_pending = self._timer.unpark_all
+        self.intake.on_pending = self._wake_timer
         async with trio.open_nursery() as timers:
             timers.start_soon(self._linger)
             if self.checkpoint_interval is not None:
@@ -59,7 +60,7 @@ class Reader:
                     await self._read_blocks()
                 else:
                     await self._read_stream()
-        except Exception as error:  # noqa: BLE001  - whatever the source raises ends the run, in source order
+        except Exception as error:
             if self.intake.ended is not None:
                 raise
             self.intake.fail(_unwrapped(error))
@@ -114,6 +115,9 @@ class Reader:
         if demand is not None:
             demand.rows = intake.room()
 
+    def _wake_timer(self) -> None:
+        self._timer.unpark_all()
+
     async def _linger(self) -> None:
         while True:
             if not self.intake.pending:
@@ -133,7 +137,8 @@ class Reader:
 
 
 def _closing(stream: Any) -> Any:
-    """An async generator is closed by its owner; a `trio.as_safe_channel` function gives a context manager instead."""
+    """An async generator is closed by its owner; a `trio.as_safe_channel` function gives a context manager
+    instead."""
     return stream if hasattr(stream, "__aenter__") and not hasattr(stream, "aclose") else aclosing(stream)
 
 

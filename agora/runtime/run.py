@@ -1,8 +1,7 @@
 """One run: one nursery in which source, segments, buffered stages and writer are sibling tasks.
-
-Tasks don't raise into the nursery: the first error is noted and the others are cancelled, so that `run()` raises the original
-exception itself and not a group. What fails because of a record never comes this way; it travels with its batch to the
-writer, which raises it in source order.
+ Tasks don't raise into the nursery: the first error is noted and the others are cancelled, so that `run()`
+raises the original exception itself and not a group. What fails because of a record never comes this way; it
+travels with its batch to the writer, which raises it in source order.
 """
 
 from contextlib import ExitStack
@@ -87,7 +86,8 @@ class Run:
             self._dlq_port = SinkPort(name=DLQ_NAME, sink=spec.dlq, policy="stop", pace=self.pace)
 
     async def execute(self, task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED) -> RunSummary:
-        """Run to the end. Raises what ended it, itself, with notes; `Cancelled` passes through after closing."""
+        """Run to the end. Raises what ended it, itself, with notes; `Cancelled` passes through after
+        closing."""
         began = seam.current().monotonic()
         try:
             check_paths(self.spec)
@@ -115,7 +115,8 @@ class Run:
         return parts
 
     async def _within_nursery(self, task_status: trio.TaskStatus[RunHandle]) -> None:
-        """The run's nursery: hosts of lifespans, the lease's keeper, and, in its body, opening, stream and closing."""
+        """The run's nursery: hosts of lifespans, the lease's keeper, and, in its body, opening, stream and
+        closing."""
         try:
             async with trio.open_nursery() as nursery:
                 parts = OpenParts(nursery=nursery, closing=self.closing, on_lost=self._lost)
@@ -192,8 +193,9 @@ class Run:
             self._lost(error)
         except trio.Cancelled:
             if trio.current_effective_deadline() != float("-inf"):
-                error = AgoraError("a part let a Cancelled escape that belongs to no scope around this run")
-                self._lost(error)
+                self._lost(
+                    AgoraError("a part let a Cancelled escape that belongs to no scope around this run")
+                )
             else:
                 raise
 
@@ -282,7 +284,11 @@ async def _publish(sink: Any, *, exhausted: bool) -> None:
 
 def _stage_summary(count: StageCount) -> StageSummary:
     return StageSummary(
-        entered=count.entered, left=count.left, dropped=count.dropped, failed=count.failed, counts=dict(count.counts)
+        entered=count.entered,
+        left=count.left,
+        dropped=count.dropped,
+        failed=count.failed,
+        counts=dict(count.counts),
     )
 
 

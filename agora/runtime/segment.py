@@ -1,7 +1,8 @@
-"""Segments: batch in, batch out. A segment is a run of sequential row steps, or one step that takes whole batches.
-
-A buffered stage is a segment too, with tasks of its own: see `buffered`. A failed record becomes a `Failure` in the batch;
-what it leads to is the writer's to decide, in source order. Behind a failure that ends the run nothing is run anymore.
+"""Segments: batch in, batch out. A segment is a run of sequential row steps, or one step that takes whole
+batches.
+ A buffered stage is a segment too, with tasks of its own: see `buffered`. A failed record becomes a `Failure`
+in the batch; what it leads to is the writer's to decide, in source order. Behind a failure that ends the run
+nothing is run anymore.
 """
 
 from collections import Counter
@@ -21,7 +22,17 @@ from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
 from agora.runtime.walker import Walk
 
-__all__ = ["BatchSegment", "Emit", "Output", "RowSegment", "Segment", "batch_results", "halves", "run_segment", "settle_results"]
+__all__ = [
+    "BatchSegment",
+    "Emit",
+    "Output",
+    "RowSegment",
+    "Segment",
+    "batch_results",
+    "halves",
+    "run_segment",
+    "settle_results",
+]
 
 Emit = Callable[[Batch], Awaitable[None]]
 
@@ -38,7 +49,10 @@ class Segment(Protocol):
 
 
 async def run_segment(
-    segment: Segment, spans: Spans, receive: trio.MemoryReceiveChannel[Batch], send: trio.MemorySendChannel[Batch]
+    segment: Segment,
+    spans: Spans,
+    receive: trio.MemoryReceiveChannel[Batch],
+    send: trio.MemorySendChannel[Batch],
 ) -> None:
     """The task of a segment: until the stream of batches ends, or a failure that ends the run has passed."""
     async with send:
@@ -116,7 +130,8 @@ class RowSegment:
         failed: tuple[int, Record, int],
         error: Exception,
     ) -> Failure | None:
-        """Settle the failure of one record that came out of the loop; the failure itself if it ends the run."""
+        """Settle the failure of one record that came out of the loop; the failure itself if it ends the
+        run."""
         number, record, position = failed
         step, offset, entry = self.steps[number], batch.index[position], batch.entry(position)
         failure = await self.rules.judge(step, record, error, offset=offset, entry=entry)
@@ -238,7 +253,8 @@ def halves(rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
 
 @attrs.define(kw_only=True)
 class BatchSegment:
-    """One step with `process_batch`: the whole batch at once; a failed batch is halved until the culprits are alone."""
+    """One step with `process_batch`: the whole batch at once; a failed batch is halved until the culprits are
+    alone."""
 
     step: Step
     rules: StepRules
@@ -252,7 +268,9 @@ class BatchSegment:
         """See `Segment`."""
         self.pace.touch()
         if batch.rows:
-            await settle_results(self.step, self.rules, batch, await batch_results(self.step, batch.rows, self.rules))
+            await settle_results(
+                self.step, self.rules, batch, await batch_results(self.step, batch.rows, self.rules)
+            )
         if batch.end == "exhausted" and batch.halt is None:
             await self.finish(batch)
         if batch.cut is not None:
@@ -268,18 +286,25 @@ class BatchSegment:
             held: Any = await maybe_await(finish())
             rows = [record for record in held or () if record is not None]
         except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
-            failure = Failure(offset=batch.count - 1, stage=self.step.stage, error=error, policy="stop", entry=None)
+            failure = Failure(
+                offset=batch.count - 1, stage=self.step.stage, error=error, policy="stop", entry=None
+            )
             batch.truncate(len(batch.rows), failure)
             return
-        entries = [self.rules.entry_after(self.step, row) if self.rules.letters else SOURCE_ENTRY for row in rows]
+        entries = [
+            self.rules.entry_after(self.step, row) if self.rules.letters else SOURCE_ENTRY for row in rows
+        ]
         batch.entries = [*(batch.entry(row) for row in range(len(batch.rows))), *entries]
         batch.index = [*batch.index, *([batch.count - 1] * len(rows))]
         batch.rows = [*batch.rows, *rows]
         self.rules.count(self.step).left += len(rows)
 
 
-async def batch_results(step: Step, rows: Sequence[Record], rules: StepRules) -> list[Record | None | Exception]:
-    """One result a row. Under the policy `"stop"`, nothing behind the first culprit is run: the results end there."""
+async def batch_results(
+    step: Step, rows: Sequence[Record], rules: StepRules
+) -> list[Record | None | Exception]:
+    """One result a row. Under the policy `"stop"`, nothing behind the first culprit is run: the results end
+    there."""
     state = step.snapshot() if step.snapshot is not None else None
     try:
         answer: Any = await maybe_await(step.call(list(rows)))
@@ -292,7 +317,11 @@ async def batch_results(step: Step, rows: Sequence[Record], rules: StepRules) ->
         results = []
         for half in halves(rows):
             results += await batch_results(step, half, rules)
-            if (step.on_error or rules.default) == "stop" and len(results) and isinstance(results[-1], Exception):
+            if (
+                (step.on_error or rules.default) == "stop"
+                and len(results)
+                and isinstance(results[-1], Exception)
+            ):
                 break
         return results
     if len(results) != len(rows):

@@ -1,4 +1,5 @@
-"""Spans of a run: one for the run, one for each stage's work on a batch; none at all where the tracer is off."""
+"""Spans of a run: one for the run, one for each stage's work on a batch; none at all where the tracer is
+off."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext

@@ -97,7 +97,11 @@ class PipelineSpec:
         if not self.checkpointing or not hasattr(self.dlq, "changes"):
             return False
         ours, theirs = getattr(self.checkpoint_store, "state", None), getattr(self.dlq, "state", None)
-        return ours is not None and theirs is not None and (ours is theirs or ours.identity() == theirs.identity())
+        return (
+            ours is not None
+            and theirs is not None
+            and (ours is theirs or ours.identity() == theirs.identity())
+        )
 
 
 def is_live(sink: Any) -> bool:

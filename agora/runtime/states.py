@@ -1,4 +1,5 @@
-"""`RunContext.state`: a mapping for each step whose content is cut with the stream and saved by the barrier."""
+"""`RunContext.state`: a mapping for each step whose content is cut with the stream and saved by the
+barrier."""
 
 from collections.abc import Iterator, Mapping, MutableMapping
 

@@ -1,4 +1,5 @@
-"""The stream of a run: its stages wired together by channels of batches, and what can be asked of it meanwhile."""
+"""The stream of a run: its stages wired together by channels of batches, and what can be asked of it
+meanwhile."""
 
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,8 +36,8 @@ from agora.runtime.writer import DeadLetterLimit, Writer
 __all__ = ["Stream"]
 
 _BETWEEN_STAGES = 2
-"""Batches that may wait between two stages. What is in flight is bounded by the credits; this bounds what a step that
-multiplies may send ahead."""
+"""Batches that may wait between two stages. What is in flight is bounded by the credits; this bounds what a
+step that multiplies may send ahead."""
 
 Task = Callable[[], Awaitable[None]]
 

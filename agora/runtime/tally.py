@@ -1,6 +1,7 @@
-"""Outcomes of source records: each is written, dropped, dead-lettered or skipped, whatever became of its children.
-
-Pure. The slices of a batch that multiplied are counted together; a dead letter beats a skip, which beats the rest.
+"""Outcomes of source records: each is written, dropped, dead-lettered or skipped, whatever became of its
+children.
+ Pure. The slices of a batch that multiplied are counted together; a dead letter beats a skip, which beats the
+rest.
 """
 
 from collections.abc import Collection
@@ -47,7 +48,9 @@ class Tally:
             return
         self._dead.update(dead)
         self._passed_over.update(skipped)
-        self._alive.update(offset for row, offset in enumerate(batch.index) if row not in unwanted and offset >= 0)
+        self._alive.update(
+            offset for row, offset in enumerate(batch.index) if row not in unwanted and offset >= 0
+        )
         if batch.last:
             self._close(batch.count)
 

@@ -1,8 +1,7 @@
 """One record through a run of steps, one step after the other: what the generated loop can't do.
-
-It serves steps that multiply, depth first, so that a record's children pass the rest of the chain before the next record
-enters it; steps behind which an entry for replays is kept; records that go on in the middle of a chain (`finish()`, the
-policy `"pass"`).
+ It serves steps that multiply, depth first, so that a record's children pass the rest of the chain before the
+next record enters it; steps behind which an entry for replays is kept; records that go on in the middle of a
+chain (`finish()`, the policy `"pass"`).
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
@@ -34,8 +33,11 @@ class Walk:
     failures: list[Failure]
     halt: Failure | None = None
 
-    async def through(self, record: Record, offset: int, start: int = 0, entry: EntryPoint = SOURCE_ENTRY) -> None:
-        """Pass `record` through the steps from `start` on. After a failure that ends the run, `halt` is set."""
+    async def through(
+        self, record: Record, offset: int, start: int = 0, entry: EntryPoint = SOURCE_ENTRY
+    ) -> None:
+        """Pass `record` through the steps from `start` on. After a failure that ends the run, `halt` is
+        set."""
         for position in range(start, len(self.steps)):
             step = self.steps[position]
             count = self.rules.count(step)
@@ -86,13 +88,15 @@ class Walk:
                     await pass_on(child)
                     if self.halt is not None:
                         return
-        except _DrawingFailed as failed:
+        except _DrawingError as failed:
             if not await self.failed(step, parent, failed.error, offset, entry):
                 await pass_on(parent)
         else:
             count.dropped += count.left == before
 
-    async def failed(self, step: Step, record: Record, error: Exception, offset: int, entry: EntryPoint) -> bool:
+    async def failed(
+        self, step: Step, record: Record, error: Exception, offset: int, entry: EntryPoint
+    ) -> bool:
         """Note the failure; false if the record goes on as it entered the step."""
         failure = await self.rules.judge(step, record, error, offset=offset, entry=entry)
         if failure is None:
@@ -104,7 +108,7 @@ class Walk:
         return True
 
 
-class _DrawingFailed(Exception):
+class _DrawingError(Exception):
     """An iterable of children raised `error`; told apart from what later steps raise."""
 
     def __init__(self, error: Exception) -> None:
@@ -126,4 +130,4 @@ async def _draw(children: Any) -> AsyncGenerator[Record]:
             async for child in children:
                 yield child
     except Exception as error:
-        raise _DrawingFailed(error) from error
+        raise _DrawingError(error) from error

@@ -1,8 +1,7 @@
 """The writer: the one task that settles outcomes, in source order.
-
-It delivers each batch to the sinks, sends failures where their policy says, carries out the barrier where a cut ends a batch,
-and gives the batch's credits back. What ends the run is decided here and nowhere else, so that everything before it is
-delivered first, whatever finished first.
+ It delivers each batch to the sinks, sends failures where their policy says, carries out the barrier where a
+cut ends a batch, and gives the batch's credits back. What ends the run is decided here and nowhere else, so
+that everything before it is delivered first, whatever finished first.
 """
 
 from collections.abc import Sequence
@@ -93,7 +92,8 @@ class Writer:
             await self._cut(batch)
 
     async def _deliver(self, batch: Batch) -> tuple[list[Failure], set[int], int]:
-        """Write the batch's rows to the sinks; the refused ones, those that no sink wanted, and how many all accepted."""
+        """Write the batch's rows to the sinks; the refused ones, those that no sink wanted, and how many all
+        accepted."""
         rows = batch.rows
         if not rows:
             return [], set(), 0
@@ -107,14 +107,16 @@ class Writer:
             if stop_at < len(rows):
                 taken = [position for position in taken if position < stop_at]
             port.count.entered += len(taken)
-            errors = dict(errors)
+            bad_here = dict(errors)
             if taken:
                 sent = rows if len(taken) == len(rows) else [rows[position] for position in taken]
-                errors |= {taken[index]: error for index, error in (await self._write(batch, port, sent)).items()}
+                bad_here |= {
+                    taken[index]: error for index, error in (await self._write(batch, port, sent)).items()
+                }
             if untaken:
-                untaken.difference_update(taken, errors)
-            for position in sorted(errors):
-                failure = self._refusal(batch, port, position, errors[position])
+                untaken.difference_update(taken, bad_here)
+            for position in sorted(bad_here):
+                failure = self._refusal(batch, port, position, bad_here[position])
                 if failure.policy == "stop":
                     batch.halt, stop_at = failure, position
                     break
@@ -141,7 +143,9 @@ class Writer:
             processed=row,
         )
 
-    async def _settle(self, batch: Batch, failures: Sequence[Failure], unwanted: set[int], written: int) -> None:
+    async def _settle(
+        self, batch: Batch, failures: Sequence[Failure], unwanted: set[int], written: int
+    ) -> None:
         dead = [failure for failure in failures if failure.policy == "dead_letter"]
         skipped = [failure for failure in failures if failure.policy == "skip"]
         if dead and self.letters is not None:

@@ -23,7 +23,8 @@ class Span(Protocol):
 class Tracer(Protocol):
     """Makes spans. `enabled = False` tells the engine to open none at all."""
 
-    enabled: bool
+    @property
+    def enabled(self) -> bool: ...
 
     def span(
         self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
