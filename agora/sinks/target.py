@@ -205,8 +205,7 @@ class AppendFile:
             except BaseException:
                 files.unlink(self._at)
                 raise
-        self._created, self._base = False, size
-        self._set_found(self._at, size)
+        self._set_found(self._at, size, created=False, base=size)
 
     def _refuse_existing(self) -> None:
         if self._target.exists():
@@ -337,7 +336,9 @@ class AppendFile:
         handle = self._writable()
         if exists:
             files.truncate(handle, self._offset)
-        elif same_file(handle, self._at):  # not one that another runner has put there meanwhile
+        elif self._created and same_file(
+            handle, self._at
+        ):  # not one that another runner has put there meanwhile
             files.unlink(self._at)
 
     def _release(self) -> None:
@@ -386,8 +387,7 @@ class AppendFile:
             files.sync_directory(where.parent)
         self._drop_strays()
         if size is not None:
-            self._created, self._base = token.created, token.base
-            self._set_found(self._target, size)
+            self._set_found(self._target, size, created=token.created, base=token.base)
         else:
             self._set_new(self._target if where is not None else self._beside(f"{self._fence}.new"))
 
@@ -407,11 +407,15 @@ class AppendFile:
         self._head = self._tail = self._joint = b""
         self._prepared = (False, 0)
 
-    def _set_found(self, at: Path, size: int) -> None:
-        self._at, self._exists, self._offset = at, True, size
-        self._head, self._tail = edges(at, size)
-        foreign = not self._created and size == self._base
+    def _set_found(self, at: Path, size: int, *, created: bool, base: int) -> None:
+        """All at once, after the last thing that can fail: half of it would have `close` remove what was
+        there."""
+        head, tail = edges(at, size)
+        foreign = not created and size == base
         self._joint = b"\n" if foreign and not ends_whole(at) else b""
+        self._head, self._tail = head, tail
+        self._created, self._base = created, base
+        self._at, self._exists, self._offset = at, True, size
         self._prepared = (True, size)
 
     def _token(self) -> FileToken:
