@@ -6,10 +6,11 @@ from typing import Any
 
 import attrs
 
+from agora.bound import BoundPipeline
 from agora.config.model import ConfigFile, PipelineConfig, StepConfig
 from agora.config.problems import problems_of
 from agora.errors import ConfigError
-from agora.pipeline import BoundPipeline, Pipeline
+from agora.pipeline import Pipeline
 from agora.plugins import source_registry
 from agora.state import CheckpointStore
 
@@ -105,8 +106,6 @@ def _add_step(pipeline: Pipeline, step: StepConfig, part: Any) -> Pipeline:
         is_middleware = any(callable(getattr(part, method, None)) for method in _STEP_METHODS)
         verb: Callable[..., Pipeline] = pipeline.pipe if is_middleware else pipeline.map
         return verb(part, **options)
-    if step.type != "map" and "concurrency" in options:
-        raise ConfigError(f"concurrency is for map and for middlewares, not for {step.type}")
     verb = {"map": pipeline.map, "filter": pipeline.filter, "flat_map": pipeline.flat_map}[step.type]
     return verb(part, **options)
 

@@ -12,7 +12,7 @@ import os
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -185,12 +185,12 @@ def _is_union(kind: Any) -> bool:
 
 
 def _is_list(kind: Any) -> bool:
-    return (typing.get_origin(kind) or kind) in (list, Sequence, tuple, set, frozenset)
+    return (typing.get_origin(kind) or kind) in (list, Sequence, Iterable, tuple, set, frozenset)
 
 
 def _list_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
     origin, members = typing.get_origin(kind) or kind, typing.get_args(kind)
-    make = tuple if origin is Sequence else origin
+    make = tuple if origin in (Sequence, Iterable) else origin
     inner: Any = types.GenericAlias(list, members[:1] or (Any,))
     whole = cols.list_structure_factory(inner, converter)
 
