@@ -105,7 +105,8 @@ class CheckpointStore:
                 if error.expectation != fence:
                     raise
                 raise PipelineBusy(
-                    f"pipeline {pipeline!r}: a later runner has taken over, so this run (fence {number}) saves nothing more"
+                    f"pipeline {pipeline!r}: a later runner has taken over, so this run (fence {number})"
+                    " saves nothing more"
                 ) from error
 
     def _unreadable(self, pipeline: str, error: StateError) -> StateError:
@@ -134,7 +135,10 @@ def _encode(checkpoint: Checkpoint) -> bytes:
 
 
 def _decode(data: bytes) -> Checkpoint:
-    return Checkpoint(**_body(data))
+    try:
+        return Checkpoint(**_body(data))
+    except TypeError as error:
+        raise StateError(f"it doesn't hold what a checkpoint holds: {error}") from error
 
 
 def _body(data: bytes) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A checkpoint is saved whole, under its fence, and read back or refused."""
 
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -142,6 +143,31 @@ async def test_a_damaged_row_is_refused_naming_pipeline_and_file(tmp_path):
         await store.load("orders")
     assert str(tmp_path / "state.db") in str(error.value)
     assert "checksum" in str(error.value)
+
+
+def test_a_row_that_is_whole_but_no_checkpoint_is_refused():
+    for body in (b"{}", b"[]", b'{"position":1,"colour":2}'):
+        with pytest.raises(StateError, match="what a checkpoint holds"):
+            _decode(b"1 %08x %s" % (zlib.crc32(body), body))
+
+
+async def test_base_tokens_are_kept_under_the_fence_until_the_checkpoint_is_deleted(backend):
+    store = CheckpointStore(backend)
+    async with opened(backend):
+        assert await store.genesis("p") == {}
+        lease = await acquire(backend, "p", "r")
+        await store.begin("p", {"jsonl:a": None, "csv:b": {"size": 0}}, lease.fence, afresh=False)
+        await store.save("p", checkpoint(fence=lease.fence))
+        assert await store.genesis("p") == {"jsonl:a": None, "csv:b": {"size": 0}}
+        with pytest.raises(PipelineBusy, match="later runner"):
+            await store.begin("p", {}, lease.fence - 1 or 99, afresh=True)
+        assert await store.load("p") is not None
+        await store.begin("p", {"x": 1}, lease.fence, afresh=True)
+        assert await store.load("p") is None
+        assert await store.genesis("p") == {"x": 1}
+        await store.delete("p")
+        assert await store.genesis("p") == {}
+        await lease.release()
 
 
 async def test_a_row_of_a_newer_format_is_refused():
