@@ -105,8 +105,15 @@ _BY_TYPE: Mapping[type, Conversion] = {
 _BY_NAME: Mapping[str, Conversion] = {kind.__name__.lower(): fn for kind, fn in _BY_TYPE.items()}
 
 
-def conversions(types: Mapping[str, Any] | None) -> Mapping[str, Conversion]:
-    """The conversion of each column; `ConfigError` that lists every type that isn't known."""
+_OF_TEXT: Mapping[Conversion, Conversion] = {_int: int, _float: float, _str: str}
+"""What needs no checks where every value is text."""
+
+
+def conversions(types: Mapping[str, Any] | None, *, of_text: bool = False) -> Mapping[str, Conversion]:
+    """The conversion of each column; `ConfigError` that lists every type that isn't known.
+
+    `of_text`: every value will be text.
+    """
     problems: list[str] = []
     result: dict[str, Conversion] = {}
     for column, kind in (types or {}).items():
@@ -114,7 +121,7 @@ def conversions(types: Mapping[str, Any] | None) -> Mapping[str, Conversion]:
         if found is None:
             problems.append(f"types: {column!r} has the unknown type {kind!r}{_hint(kind)}")
         else:
-            result[column] = found
+            result[column] = _OF_TEXT.get(found, found) if of_text else found
     if problems:
         raise ConfigError(*problems)
     return result
@@ -171,16 +178,17 @@ def load_schema(schema: Any) -> type[Any] | None:
     return schema
 
 
+def _hook(fn: Conversion) -> Callable[[Any, Any], Any]:
+    return lambda value, _: fn(value)
+
+
 def structurer(schema: type[Any]) -> Conversion:
     """A function from dict to an instance of `schema`; it raises `ValueError` with every problem in it."""
     import cattrs  # noqa: PLC0415 - only who gives a schema pays for its import
 
     converter = cattrs.Converter()
-    for kind, convert in _BY_TYPE.items():
-        converter.register_structure_hook_func(
-            lambda asked, kind=kind: asked is kind,
-            lambda value, _, convert=convert: convert(value),
-        )
+    for kind, fn in _BY_TYPE.items():
+        converter.register_structure_hook(kind, _hook(fn))
 
     def optional_hook(kind: Any) -> Callable[[Any, Any], Any]:
         inner = _inner_of_optional(kind)

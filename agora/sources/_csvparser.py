@@ -126,6 +126,7 @@ class CsvParser:
         lines = entries.whole - unended
         piece = _Piece(self, text, entries, offset, line)
         rows, malformed = piece.records()
+        entries.rows = []  # the block outlives its fields
 
         def place(n: int) -> tuple[int, int]:
             if n == len(rows):

@@ -8,6 +8,7 @@ import codecs
 import contextlib
 import csv
 import io
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -33,15 +34,25 @@ __all__ = [
 
 _FIELD_LIMIT = 16 * 1024 * 1024
 _MARK = "agora-mark"
+_MARKS = re.compile("([\udc00-\udcff]+)")
 
 
-def _mark(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Undecodable bytes become lone surrogates, and the other way round: no text holds those, so lengths are kept."""
-    if isinstance(error, UnicodeDecodeError):
-        return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
-    if isinstance(error, UnicodeEncodeError):
-        return bytes(ord(char) & 0xFF for char in error.object[error.start : error.end]), error.end
-    raise error
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    """A lone surrogate for each undecodable byte: no text holds one, so `_encoded` gives the bytes again."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        parts = _MARKS.split(text)  # marks are at the odd indexes
+        return b"".join(
+            bytes(ord(char) & 0xFF for char in part) if index % 2 else part.encode(encoding)
+            for index, part in enumerate(parts)
+        )
 
 
 codecs.register_error(_MARK, _mark)
@@ -152,7 +163,7 @@ class Text:
 
     def encoded(self, start: int, stop: int) -> bytes:
         """The very bytes that the characters were made from."""
-        return self.text[start:stop].encode(self.encoding, _MARK)
+        return _encoded(self.text[start:stop], self.encoding)
 
     def offset(self, characters: int) -> int:
         """Number of bytes of the first `characters`."""

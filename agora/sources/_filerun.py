@@ -43,8 +43,13 @@ class OpenedFile(Protocol):
         """Bytes of the file when last looked at."""
         ...
 
+    @property
+    def ready(self) -> bool:
+        """Whether `read` has no I/O to do."""
+        ...
+
     def read(self) -> None:
-        """Get the next piece; blocks, so it is called in a thread."""
+        """Get the next piece; blocks unless it is `ready`."""
         ...
 
     def take(self) -> Piece:
@@ -102,7 +107,10 @@ class FileRun:
                     )
                 opened = self._opened
                 while not opened.done:
-                    await machine.in_thread(opened.read)
+                    if opened.ready:
+                        opened.read()
+                    else:
+                        await machine.in_thread(opened.read)
                     piece = opened.take()
                     if piece.rows:
                         block = _block(piece, finished)

@@ -101,6 +101,10 @@ class _ParquetFile:
         self._cast = _without_nanoseconds(schema)
         self._next_group()
 
+    @property
+    def ready(self) -> bool:
+        return False
+
     def read(self) -> None:
         with self._reading():
             if self._batches is None:

@@ -87,6 +87,10 @@ class ByteReader:
             self._pending = b"".join(pieces)
         return self._pending
 
+    def has(self, size: int) -> bool:
+        """Whether `read(size)` gives what is in memory already."""
+        return len(self._pending) > size
+
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is reached."""
         pending = self.peek(size + 1)

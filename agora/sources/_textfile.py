@@ -19,7 +19,7 @@ from agora.sources._resume import FilePosition, Fingerprint, changed, check_head
 
 __all__ = ["Parsed", "TextParser", "open_text"]
 
-_BLOCK = 256 * 1024
+_BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
 
 
 @attrs.frozen
@@ -73,6 +73,10 @@ class _TextFile:
     @property
     def size(self) -> int:
         return self.reader.size
+
+    @property
+    def ready(self) -> bool:
+        return self.reader.has(self._step)
 
     def read(self) -> None:
         self._data += self.reader.read(self._step)

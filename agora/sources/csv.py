@@ -89,7 +89,7 @@ class CsvSource:
         return rows_of(self._run.blocks(), self._run.place)
 
     def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
-        """Yield the records of 256 KiB at a time, whatever the demand. A trio checkpoint a block."""
+        """Yield the records of 64 KiB at a time, whatever the demand. A trio checkpoint every 256 KiB."""
         return self._run.blocks()
 
     def checkpoint(self) -> Position:
@@ -158,6 +158,6 @@ def _dialect(source: CsvSource) -> Dialect:
         encoding=check_encoding(source.encoding),
         pad=source.ragged == "pad",
         columns=source.columns,
-        types=conversions(source.types),
+        types=conversions(source.types, of_text=True),
         schema=None if schema is None else structurer(schema),
     )

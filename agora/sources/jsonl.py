@@ -76,7 +76,7 @@ class JsonLinesSource:
         return rows_of(self._run.blocks(), self._run.place)
 
     def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
-        """Yield the records of 256 KiB at a time, whatever the demand. A trio checkpoint a block."""
+        """Yield the records of 64 KiB at a time, whatever the demand. A trio checkpoint every 256 KiB."""
         return self._run.blocks()
 
     def checkpoint(self) -> Position:
