@@ -1,7 +1,8 @@
 """A built pipeline: it owns its runs."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, Generic
 
 import attrs
@@ -13,6 +14,7 @@ from agora.errors import ConfigError
 from agora.middlewares.chain import MiddlewareChain
 from agora.runtime.handle import RunHandle
 from agora.runtime.plan import Plan
+from agora.runtime.replay import LetterFilter, Replay
 from agora.runtime.report import RunSummary
 from agora.runtime.run import Run, RunOptions
 from agora.runtime.spec import PipelineSpec, SinkSpec
@@ -69,6 +71,55 @@ class BoundPipeline(Generic[R]):
             )
         options = _options(run_id, restart, allow_source_change, max_records)
         return await Run(spec=self.spec, options=options).execute(task_status)
+
+    async def replay(
+        self,
+        ids: Collection[str] | None = None,
+        *,
+        stage: str | None = None,
+        error_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        classes: Iterable[type] = (),
+        run_id: str | None = None,
+    ) -> RunSummary:
+        """Send this pipeline's dead letters through it again, each from where it failed; all, or those that
+        match.
+
+        `stage`, `error_type` (its full or last name), `since` ≤ time of failure < `until` (aware), `limit`
+        choose letters; `classes` are the attrs classes that records in letters may be instances of, beside
+        the source's schema. A letter of a sink goes to that sink alone; one of a step through the steps it
+        hasn't passed. What is delivered is removed from the queue, with a checkpoint in the same transaction
+        where the queue is on its state; what fails again stays, with `attempts + 1`. A run like any other:
+        under the pipeline's name and lease, with `run`'s errors. Raises `ConfigError` where the pipeline's
+        DLQ can't be read and deleted from.
+        """
+        dlq = self.spec.dlq
+        if not (hasattr(dlq, "read") and hasattr(dlq, "delete")):
+            what = (
+                "has no dlq"
+                if dlq is None
+                else f"has a dlq ({type(dlq).__name__}) that can't be read and deleted from"
+            )
+            raise ConfigError(
+                f"pipeline {self.name!r} {what}: replay needs one that can, such as StateDLQSink"
+            )
+        schema = getattr(self.spec.source, "schema", None)
+        known = [*classes, *([schema] if isinstance(schema, type) else [])]
+        arguments = {
+            "ids": ids,
+            "stage": stage,
+            "error_type": error_type,
+            "since": since,
+            "until": until,
+            "limit": limit,
+            "classes": known,
+        }
+        given = {name: value for name, value in arguments.items() if value is not None and value != []}
+        replay = Replay(spec=self.spec, filter=LetterFilter(arguments=given))
+        options = _options(run_id, restart=False, allow_source_change=False, max_records=None)
+        return await Run(spec=replay.derived(), options=options, replay=replay).execute()
 
     @asynccontextmanager
     async def records(

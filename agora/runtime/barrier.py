@@ -17,7 +17,7 @@ from agora.runtime.batch import Cut
 from agora.runtime.closing import Closing
 from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
-from agora.runtime.letters import LetterBox
+from agora.runtime.letters import Letters
 from agora.runtime.spans import Spans
 
 __all__ = ["Barrier", "prepare"]
@@ -57,13 +57,15 @@ class Barrier:
     fence: int
     identity: Json
     ports: Sequence[SinkPort]
-    letters: LetterBox | None
+    letters: Letters | None
     closing: Closing
     spans: Spans
     committed: Callable[[Json], Any] | None
     """The source's `committed`, if it has one."""
     last: Checkpoint | None
     """The last checkpoint that was saved, by this run or an earlier one."""
+    kept: Checkpoint | None = None
+    """The checkpoint whose place in the source a replay keeps; `None` in every other run."""
     saves: int = 0
 
     async def at(self, cut: Cut, *, anything_new: bool) -> None:
@@ -74,7 +76,7 @@ class Barrier:
             tokens = await prepare(self.ports)
             checkpoint = self._checkpoint(cut, tokens)
             with self.closing.shield() as shield:
-                await self._save(checkpoint, anything_new=anything_new)
+                await self._save(checkpoint, completing=cut.completed and not anything_new)
                 self.last = checkpoint
                 await commit(self.ports, tokens)
             if shield.cancelled_caught:
@@ -90,7 +92,7 @@ class Barrier:
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
         """Whether there is something to save: records, somebody who asked, or that the source is
         exhausted."""
-        known_complete = self.last is not None and self.last.completed
+        known_complete = self.last is not None and self.last.completed and self.kept is None
         return anything_new or cut.saved is not None or (cut.completed and not known_complete)
 
     async def _finish_sinks(self) -> None:
@@ -99,19 +101,28 @@ class Barrier:
             if finish is not None:
                 await finish()
 
-    async def _save(self, checkpoint: Checkpoint, *, anything_new: bool) -> None:
+    async def _save(self, checkpoint: Checkpoint, *, completing: bool) -> None:
         changes = [] if self.letters is None else self.letters.changes()
-        if not anything_new and checkpoint.completed:
+        if completing:
             await self.store.complete(self.pipeline, checkpoint, also=changes)
         elif changes:
             await self.store.save(self.pipeline, checkpoint, also=changes)
         else:
             await self.store.save(self.pipeline, checkpoint)
-        self.saves += anything_new or not checkpoint.completed
+        self.saves += not completing
         if self.letters is not None:
             self.letters.saved()
 
     def _checkpoint(self, cut: Cut, tokens: Mapping[str, Json]) -> Checkpoint:
+        if self.kept is not None:
+            return attrs.evolve(
+                self.kept,
+                sinks=tokens,
+                states=cut.states,
+                fence=self.fence,
+                run_id=self.run_id,
+                saved_at=seam.current().now(),
+            )
         return Checkpoint(
             position=cut.position,
             skip=cut.skip,

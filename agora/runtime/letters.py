@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -11,21 +11,62 @@ from agora.deadletter import DLQRecord, letter_id
 from agora.runtime.batch import Batch, Failure
 from agora.state.base import Change
 
-__all__ = ["LetterBox", "LetterMaker"]
+__all__ = ["LetterBox", "Letters", "qualified_name"]
 
 
-@attrs.define(kw_only=True)
-class LetterMaker:
-    """Makes letters of failures. An id is equal when the same record fails again at the same stage after a
-    resume, so that a letter isn't doubled; without checkpoints each run has ids of its own."""
+class Letters(Protocol):
+    """Where the writer sends failures that are dead-lettered."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the barrier saves them, by `changes` and `saved`."""
+        ...
+
+    def letter(self, batch: Batch, failure: Failure) -> DLQRecord:
+        """What is known of this failure of a record of this batch."""
+        ...
+
+    async def put(self, letters: Sequence[DLQRecord]) -> None:
+        """Write the letters, or keep them for the barrier. What the DLQ raises ends the run."""
+        ...
+
+    def passed(self, count: int) -> None:
+        """`count` more source records are handled, all of their letters put."""
+        ...
+
+    def changes(self) -> list[Change]:
+        """What the barrier's transaction has to save."""
+        ...
+
+    def saved(self) -> None:
+        """The transaction is through."""
+        ...
+
+    async def settle(self) -> None:
+        """The end of a run that didn't fail: what no barrier saves is done now."""
+        ...
+
+
+@attrs.define(kw_only=True, eq=False)
+class LetterBox:
+    """Letters of a run, for the pipeline's dead-letter queue.
+
+    A letter's id is equal when the same record fails again at the same stage after a resume, so that it isn't
+    doubled; without checkpoints each run has ids of its own.
+    """
 
     pipeline: str
     run_id: str
     resumes: bool
+    dlq: Any
+    """The user's DLQ: any sink. One on the checkpoint's own state has its letters saved by the barrier."""
+    in_transaction: bool
+    _waiting: list[DLQRecord] = attrs.field(factory=list)
+    """Letters that the next barrier saves."""
     _nth: Counter[tuple[int, str]] = attrs.field(factory=Counter)
 
     def letter(self, batch: Batch, failure: Failure) -> DLQRecord:
-        """What is known of this failure of a record of this batch."""
+        """See `Letters`."""
         behind = not 0 <= failure.offset < batch.count
         ordinal = batch.first + (batch.count - 1 if behind else failure.offset)
         if failure.stage == "source" or behind:
@@ -45,7 +86,7 @@ class LetterMaker:
             pipeline=self.pipeline,
             run_id=self.run_id,
             stage=failure.stage,
-            error_type=_qualified(type(failure.error)),
+            error_type=qualified_name(type(failure.error)),
             error_message=str(failure.error),
             original=original,
             processed=failure.processed,
@@ -57,29 +98,10 @@ class LetterMaker:
             failed_at=seam.current().now(),
         )
 
-    def passed(self) -> None:
-        """The slices of a batch are through: failures of its ordinals are numbered from 0 again."""
-        self._nth.clear()
-
-
-def _qualified(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-@attrs.define(kw_only=True, eq=False)
-class LetterBox:
-    """The pipeline's dead-letter queue, as the writer sees it."""
-
-    dlq: Any
-    """The user's DLQ: any sink. One on the checkpoint's own state has its letters saved by the barrier."""
-    in_transaction: bool
-    waiting: list[DLQRecord] = attrs.field(factory=list)
-    """Letters that the next barrier saves."""
-
     async def put(self, letters: Sequence[DLQRecord]) -> None:
-        """Write the letters, or keep them for the barrier. What the DLQ raises ends the run."""
+        """See `Letters`."""
         if self.in_transaction:
-            self.waiting += letters
+            self._waiting += letters
             return
         write_record = getattr(self.dlq, "write_record", None)
         if write_record is None:
@@ -88,10 +110,22 @@ class LetterBox:
         for each in letters:
             await write_record(each)
 
+    def passed(self, count: int) -> None:
+        """Failures of further ordinals are numbered from 0 again."""
+        self._nth.clear()
+
     def changes(self) -> list[Change]:
-        """What the barrier's transaction has to save."""
-        return list(self.dlq.changes(self.waiting)) if self.waiting else []
+        """See `Letters`."""
+        return list(self.dlq.changes(self._waiting)) if self._waiting else []
 
     def saved(self) -> None:
-        """The transaction is through."""
-        self.waiting.clear()
+        """See `Letters`."""
+        self._waiting.clear()
+
+    async def settle(self) -> None:
+        """Nothing is left: what no barrier saves was written as it came."""
+
+
+def qualified_name(kind: type) -> str:
+    """Module and name of a class; the name alone of a built-in one."""
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

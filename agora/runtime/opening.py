@@ -13,7 +13,7 @@ import attrs
 
 from agora.checkpoint import Checkpoint
 from agora.context import RunContext
-from agora.errors import ConfigError, SinkChanged, SourceChanged
+from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged
 from agora.middlewares.step import Step
 from agora.records import Json
 from agora.runtime.counting import StageCount
@@ -41,6 +41,8 @@ class Start:
     position: Json
     ordinal: int
     skip: int
+    kept: Checkpoint | None = None
+    """The checkpoint whose place a replay keeps."""
 
     @property
     def fence(self) -> int:
@@ -165,10 +167,14 @@ class Opening:
         return self._start(identity, position)
 
     def _keep_place(self) -> Start:
-        resumed = self._resumed_from
-        if resumed is None:
-            return self._start(None, None)
-        return self._start(resumed.source, resumed.position)
+        kept = self._loaded
+        if self.spec.checkpointing and kept is None:
+            raise AgoraError(
+                f"pipeline {self.spec.name!r} has saved no checkpoint yet, so a replay has no place to keep: run it first"
+            )
+        return Start(
+            resumed_from=kept, lease=self._lease, identity=None, position=None, ordinal=0, skip=0, kept=kept
+        )
 
     def _start(self, identity: Json, position: Json) -> Start:
         resumed = self._resumed_from
@@ -223,6 +229,7 @@ class Opening:
             fence=0 if self._lease is None else self._lease.fence,
             transactional=self.spec.checkpointing,
             takeover=self._lease is not None and self._lease.takeover,
+            replay=self.replay,
             state=_NO_STATE if step is None else self.states.mapping(step),
             logger=logger,
             span=span,

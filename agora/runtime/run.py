@@ -17,10 +17,11 @@ from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
 from agora.runtime.handle import RunHandle, RunOutcome
-from agora.runtime.letters import LetterBox
+from agora.runtime.letters import LetterBox, Letters
 from agora.runtime.opening import Opening, Start, check_paths
 from agora.runtime.pace import Pace
 from agora.runtime.parts import OpenParts, reserved
+from agora.runtime.replay import Replay, replayed
 from agora.runtime.report import RunSummary, StageSummary
 from agora.runtime.spans import Spans
 from agora.runtime.spec import PipelineSpec, is_live
@@ -49,6 +50,8 @@ class Run:
 
     spec: PipelineSpec
     options: RunOptions
+    replay: Replay | None = None
+    """The replay that this run carries out; `spec` is then its derived pipeline."""
     counts: dict[str, StageCount] = attrs.field(factory=lambda: {"source": StageCount()})
     outcome: RunOutcome = attrs.field(factory=RunOutcome)
     closing: Closing = attrs.field(factory=Closing)
@@ -56,7 +59,7 @@ class Run:
     states: StepStates = attrs.field(factory=StepStates)
     spans: Spans = attrs.field(init=False)
     ports: list[SinkPort] = attrs.field(init=False)
-    letters: LetterBox | None = attrs.field(init=False)
+    letters: Letters | None = attrs.field(init=False)
     _dlq_port: SinkPort | None = attrs.field(init=False)
     _start: Start | None = None
     _stream: Stream | None = None
@@ -82,7 +85,13 @@ class Run:
         self.counts.update({port.stage: port.count for port in self.ports})
         self.letters = self._dlq_port = None
         if spec.dlq is not None:
-            self.letters = LetterBox(dlq=spec.dlq, in_transaction=spec.letters_in_transaction)
+            self.letters = self.replay or LetterBox(
+                pipeline=spec.name,
+                run_id=self.options.run_id,
+                resumes=spec.checkpointing,
+                dlq=spec.dlq,
+                in_transaction=spec.letters_in_transaction,
+            )
             self._dlq_port = SinkPort(name=DLQ_NAME, sink=spec.dlq, policy="stop", pace=self.pace)
 
     async def execute(self, task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED) -> RunSummary:
@@ -112,7 +121,7 @@ class Run:
         parts += [sink.sink for sink in self.spec.sinks]
         if self.letters is not None and not hasattr(self.spec.dlq, "changes"):
             parts.append(self.spec.dlq)
-        return parts
+        return [replayed(part) for part in parts]
 
     async def _within_nursery(self, task_status: trio.TaskStatus[RunHandle]) -> None:
         """The run's nursery: hosts of lifespans, the lease's keeper, and, in its body, opening, stream and
@@ -144,6 +153,7 @@ class Run:
             states=self.states,
             restart=self.options.restart,
             allow_source_change=self.options.allow_source_change,
+            replay=self.replay is not None,
         )
         self._start = await opening.run()
         if self._start.lease is not None:
@@ -232,10 +242,13 @@ class Run:
     async def _settle_sinks(self) -> None:
         """The end of a run that didn't fail: without checkpoints, targets appear whole now."""
         assert self._stream is not None
-        if self._error is not None or self.spec.checkpointing:
+        if self._error is not None:
             return
-        for port in self.ports:
-            await _publish(port.sink, exhausted=self._stream.exhausted)
+        if not self.spec.checkpointing:
+            for port in self.ports:
+                await _publish(port.sink, exhausted=self._stream.exhausted)
+        if self.letters is not None:
+            await self.letters.settle()
 
     async def _leave(self, parts: OpenParts) -> None:
         """Close everything; letters of a run without checkpoints are kept whatever happened."""
@@ -265,7 +278,7 @@ class Run:
             dead_lettered=tally.dead_lettered,
             skipped=tally.skipped,
             checkpoints=self._stream.checkpoints,
-            resumed_from=self._start.resumed_from,
+            resumed_from=None if self.replay is not None else self._start.resumed_from,
             duration=duration,
             stages={name: _stage_summary(count) for name, count in self.counts.items()},
             peak_in_flight=self._stream.peak,

@@ -20,7 +20,7 @@ from agora.runtime.credits import Credits
 from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import StepRules
 from agora.runtime.intake import Intake, IntakeOptions
-from agora.runtime.letters import LetterBox, LetterMaker
+from agora.runtime.letters import Letters
 from agora.runtime.opening import Start
 from agora.runtime.pace import Pace
 from agora.runtime.plan import grouped
@@ -52,7 +52,7 @@ class Stream:
     max_records: int | None
     ports: Sequence[SinkPort]
     barrier_ports: Sequence[SinkPort]
-    letters: LetterBox | None
+    letters: Letters | None
     counts: Mapping[str, StageCount]
     states: StepStates
     closing: Closing
@@ -89,7 +89,6 @@ class Stream:
         self._writer = Writer(
             ports=self.ports,
             letters=self.letters,
-            maker=LetterMaker(pipeline=spec.name, run_id=self.run_id, resumes=spec.checkpointing),
             barrier=self._barrier,
             live=[] if spec.checkpointing else [port for port in self.barrier_ports if is_live(port.sink)],
             credits=self._credits,
@@ -217,7 +216,8 @@ class Stream:
             fence=self.start.fence,
             identity=self.start.identity,
             ports=self.barrier_ports,
-            letters=self.letters if self.spec.letters_in_transaction else None,
+            letters=self.letters if self.letters is not None and self.letters.in_transaction else None,
+            kept=self.start.kept,
             closing=self.closing,
             spans=self.spans,
             committed=getattr(self.spec.source, "committed", None),

@@ -17,7 +17,7 @@ from agora.runtime.barrier import Barrier, commit, prepare
 from agora.runtime.batch import Batch, Failure
 from agora.runtime.credits import Credits
 from agora.runtime.delivery import SinkPort, route
-from agora.runtime.letters import LetterBox, LetterMaker
+from agora.runtime.letters import Letters
 from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
 from agora.runtime.tally import Tally
@@ -48,8 +48,7 @@ class Writer:
     """The last task of a run. `run` returns when the stream of batches ends, or raises what ends the run."""
 
     ports: Sequence[SinkPort]
-    letters: LetterBox | None
-    maker: LetterMaker
+    letters: Letters | None
     barrier: Barrier | None
     live: Sequence[SinkPort]
     """Sinks that are committed at cuts without checkpoints."""
@@ -149,7 +148,7 @@ class Writer:
         dead = [failure for failure in failures if failure.policy == "dead_letter"]
         skipped = [failure for failure in failures if failure.policy == "skip"]
         if dead and self.letters is not None:
-            letters = [self.maker.letter(batch, failure) for failure in dead]
+            letters = [self.letters.letter(batch, failure) for failure in dead]
             with self.spans.of("agora.dlq", letters=len(letters)):
                 await self.letters.put(letters)
         last = batch.count - 1
@@ -160,8 +159,8 @@ class Writer:
             unwanted=unwanted,
             written=written,
         )
-        if batch.last:
-            self.maker.passed()
+        if batch.last and self.letters is not None:
+            self.letters.passed(batch.count)
         if dead and self.dead_letter_limit.exceeded(self.tally.dead_lettered, self.tally.read):
             raise TooManyDeadLetters(
                 f"{self.tally.dead_lettered} of {self.tally.read} records were dead-lettered, more than "

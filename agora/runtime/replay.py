@@ -1,0 +1,331 @@
+"""Replay: dead letters through the very engine that made them, each from its own entry.
+ A replay is a run of a derived pipeline: the letters are its source, every step and sink is wrapped so that a
+letter passes only what it hasn't passed yet. The alternative, an engine that can start a record in the
+middle, would burden every batch of every run with what only a replay needs.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import attrs
+
+from agora import seam
+from agora.deadletter import DLQRecord, Entry, letter_id
+from agora.errors import ConfigError
+from agora.middlewares.chain import MiddlewareChain
+from agora.middlewares.step import Step, StepKind
+from agora.records import Json, Malformed, Record
+from agora.runtime.batch import Batch, Failure
+from agora.runtime.failing import maybe_await
+from agora.runtime.letters import qualified_name
+from agora.runtime.spec import PipelineSpec, SinkSpec
+from agora.state.base import Change
+
+__all__ = ["LetterFilter", "Replay", "replayed"]
+
+
+@attrs.frozen(kw_only=True)
+class LetterFilter:
+    """Which letters are replayed; what a queue's `read` takes."""
+
+    arguments: Mapping[str, Any]
+
+
+@attrs.frozen
+class Envelope:
+    """A letter on its way through the chain."""
+
+    letter: DLQRecord
+    value: Record
+    start: int
+    """Number of the first step that it passes."""
+    sink: str | None
+    """The only sink that it goes to; `None`: where the pipeline's routing says."""
+
+    def holding(self, value: Record) -> "Envelope":
+        return attrs.evolve(self, value=value)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Replay:
+    """One replay: the letters' source, their derived pipeline, and what becomes of each letter."""
+
+    spec: PipelineSpec
+    """The pipeline whose letters these are."""
+    filter: LetterFilter
+    _given: list[str] = attrs.field(factory=list)
+    """Ids of the letters that were read and not yet removed, in order; the first `_handled` are handled."""
+    _handled: int = 0
+    _again: list[DLQRecord] = attrs.field(factory=list)
+    """Letters that failed again, not yet saved."""
+
+    def derived(self) -> PipelineSpec:
+        """The pipeline that carries out the replay."""
+        return attrs.evolve(
+            self.spec,
+            source=_LetterSource(self),
+            source_policy="dead_letter",
+            max_dead_letters=None,
+            chain=MiddlewareChain(
+                _wrapped(step, number) for number, step in enumerate(self.spec.chain.steps)
+            ),
+            sinks=[_wrapped_sink(sink, self.spec.sinks) for sink in self.spec.sinks],
+        )
+
+    # Letters of the run: see `agora.runtime.letters.Letters`.
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether the barrier removes what was delivered."""
+        return self.spec.letters_in_transaction
+
+    async def put(self, letters: Sequence[DLQRecord]) -> None:
+        """Keep letters that failed again, until what was delivered is removed too."""
+        self._again += letters
+
+    def passed(self, count: int) -> None:
+        """`count` more letters are handled."""
+        self._handled += count
+
+    def changes(self) -> list[Change]:
+        """Delivered letters go, those that failed again are replaced."""
+        return [*self.spec.dlq.removals(self._given[: self._handled]), *self.spec.dlq.changes(self._again)]
+
+    def saved(self) -> None:
+        """The transaction is through."""
+        del self._given[: self._handled]
+        self._handled = 0
+        self._again.clear()
+
+    async def settle(self) -> None:
+        """Where no barrier does it: write what failed again, then delete what was delivered."""
+        if self.in_transaction:
+            return
+        if self._again:
+            await self.spec.dlq.write(self._again)
+        failed = {letter.id for letter in self._again}
+        delivered = [each for each in self._given[: self._handled] if each not in failed]
+        if delivered:
+            await self.spec.dlq.delete(delivered)
+        self.saved()
+
+    def letter(self, batch: Batch, failure: Failure) -> DLQRecord:
+        """The letter again, with what went wrong now."""
+        envelope: Envelope = (
+            failure.original if failure.stage == "source" else batch.origin.original(failure.offset)
+        )
+        letter = envelope.letter
+        entry = letter.entry
+        if isinstance(failure.entry, Entry):
+            reached = failure.entry.step
+            if reached is None or self._number(reached) >= envelope.start:
+                entry = Entry(step=reached, record=_opened(failure.entry.record))
+        doubled = any(again.id == letter.id for again in self._again)
+        return attrs.evolve(
+            letter,
+            id=self._another_id(letter, failure) if doubled else letter.id,
+            stage=failure.stage,
+            error_type=qualified_name(type(failure.error)),
+            error_message=str(failure.error),
+            processed=_opened(failure.processed),
+            entry=entry,
+            attempts=letter.attempts + 1,
+            failed_at=seam.current().now(),
+        )
+
+    # Inside.
+
+    def _number(self, name: str) -> int:
+        names = [step.name for step in self.spec.chain.steps]
+        return names.index(name) if name in names else len(names)
+
+    def _another_id(self, letter: DLQRecord, failure: Failure) -> str:
+        place = letter.checkpoint if isinstance(letter.checkpoint, dict) else {}
+        ordinal = place.get("ordinal")
+        return letter_id(
+            pipeline=letter.pipeline,
+            run_id=letter.id,
+            ordinal=ordinal if isinstance(ordinal, int) and ordinal >= 0 else 0,
+            stage=failure.stage,
+            nth=len(self._again),
+        )
+
+    async def envelopes(self) -> AsyncGenerator[Envelope | Malformed]:
+        """The letters that can be replayed, in order."""
+        arguments = dict(self.filter.arguments)
+        async with aclosing(self.spec.dlq.read(self.spec.name, **arguments)) as letters:
+            async for letter in letters:
+                if letter.replayable:
+                    self._given.append(letter.id)
+                    yield self._addressed(letter)
+
+    def _addressed(self, letter: DLQRecord) -> Envelope | Malformed:
+        if letter.stage.startswith("sink:"):
+            name = letter.stage.removeprefix("sink:")
+            if name not in {sink.name for sink in self.spec.sinks}:
+                return self._unplaced(letter, f"the pipeline has no sink {name!r} anymore")
+            return Envelope(letter, letter.processed, len(self.spec.chain), name)
+        if isinstance(letter.entry, Entry):
+            step = letter.entry.step
+            start = len(self.spec.chain) if step is None else self._number(step)
+            if step is not None and start == len(self.spec.chain):
+                return self._unplaced(
+                    letter, f"the pipeline has no step {step!r} anymore, where this letter enters"
+                )
+            return Envelope(letter, letter.entry.record, start, None)
+        record = letter.original
+        if letter.stage == "source":
+            convert = getattr(self.spec.source, "convert", None)
+            if callable(convert):
+                try:
+                    record = convert(record)
+                except Exception as error:  # noqa: BLE001  - the conversion failed again: so does the letter
+                    return Malformed(Envelope(letter, record, 0, None), error)
+                if isinstance(record, Malformed):
+                    return Malformed(Envelope(letter, letter.original, 0, None), record.error)
+        return Envelope(letter, record, 0, None)
+
+    def _unplaced(self, letter: DLQRecord, why: str) -> Malformed:
+        return Malformed(Envelope(letter, None, 0, None), ConfigError(why))
+
+
+@attrs.frozen(eq=False)
+class _LetterSource:
+    """The letters as the source of a run; the run keeps its pipeline's own place."""
+
+    replay: Replay
+
+    @property
+    def supports_checkpoint(self) -> bool:
+        return bool(getattr(self.replay.spec.source, "supports_checkpoint", False))
+
+    def checkpoint(self) -> Json:
+        return None
+
+    def stream(self) -> AsyncGenerator[Envelope | Malformed]:
+        return self.replay.envelopes()
+
+
+@attrs.frozen(eq=False)
+class ReplayedPart:
+    """A part in a replay: everything of it, but records come in envelopes, and `finish` is not for
+    letters."""
+
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "finish":
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    async def on_error(self, record: Envelope, error: Exception) -> None:
+        hook = getattr(self.inner, "on_error", None)
+        if callable(hook):
+            await maybe_await(hook(record.value, error))
+
+
+def replayed(part: Any) -> Any:
+    """The part itself, which a replay wraps."""
+    return part.inner if isinstance(part, ReplayedPart | _ReplayedSink) else part
+
+
+@attrs.frozen(eq=False)
+class _ReplayedSink:
+    """A sink in a replay: it gets what is in the envelopes."""
+
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "write_record":
+            method = self.inner.write_record
+
+            async def write_record(envelope: Envelope) -> None:
+                await method(envelope.value)
+
+            return write_record
+        return getattr(self.inner, name)
+
+    async def write(self, records: Sequence[Envelope]) -> None:
+        await self.inner.write([envelope.value for envelope in records])
+
+
+def _opened(record: Record) -> Record:
+    return record.value if isinstance(record, Envelope) else record
+
+
+def _wrapped(step: Step, number: int) -> Step:
+    wraps: dict[StepKind, Callable[[Step, int], Callable[[Any], Any]]] = {
+        StepKind.MAP: _map,
+        StepKind.FILTER: _filter,
+        StepKind.EXPAND: _expand,
+        StepKind.BATCH: _batch,
+    }
+    part = None if step.part is None else ReplayedPart(step.part)
+    return attrs.evolve(step, call=wraps[step.kind](step, number), is_async=True, part=part)
+
+
+def _map(step: Step, number: int) -> Callable[[Envelope], Any]:
+    async def call(envelope: Envelope) -> Envelope | None:
+        if envelope.start > number:
+            return envelope
+        value = await maybe_await(step.call(envelope.value))
+        return None if value is None else envelope.holding(value)
+
+    return call
+
+
+def _filter(step: Step, number: int) -> Callable[[Envelope], Any]:
+    async def call(envelope: Envelope) -> object:
+        return envelope.start > number or await maybe_await(step.call(envelope.value))
+
+    return call
+
+
+def _expand(step: Step, number: int) -> Callable[[Envelope], Any]:
+    async def call(envelope: Envelope) -> Iterable[Envelope] | AsyncIterable[Envelope]:
+        if envelope.start > number:
+            return [envelope]
+        children: Any = await maybe_await(step.call(envelope.value))
+        if isinstance(children, AsyncIterable):
+            return (envelope.holding(child) async for child in children if child is not None)
+        return (envelope.holding(child) for child in children if child is not None)
+
+    return call
+
+
+def _batch(step: Step, number: int) -> Callable[[Sequence[Envelope]], Any]:
+    async def call(envelopes: Sequence[Envelope]) -> list[Envelope | None | Exception]:
+        entering = [envelope for envelope in envelopes if envelope.start <= number]
+        answer: Any = (
+            await maybe_await(step.call([envelope.value for envelope in entering])) if entering else []
+        )
+        results = list(answer)
+        if len(results) != len(entering):
+            raise TypeError(
+                f"step {step.name!r}: process_batch gave {len(results)} results for {len(entering)} records"
+            )
+        after = iter(results)
+        return [
+            envelope if envelope.start > number else _held(envelope, next(after)) for envelope in envelopes
+        ]
+
+    return call
+
+
+def _held(envelope: Envelope, result: Record | None | Exception) -> Envelope | None | Exception:
+    return result if result is None or isinstance(result, Exception) else envelope.holding(result)
+
+
+def _wrapped_sink(sink: SinkSpec, sinks: Sequence[SinkSpec]) -> SinkSpec:
+    """The sink with a `where` that knows which letters are its own."""
+    before = [other.where for other in sinks[: sinks.index(sink)] if other.where is not None]
+
+    def wants(envelope: Envelope) -> object:
+        if envelope.sink is not None:
+            return envelope.sink == sink.name
+        if sink.otherwise:
+            return not any(where(envelope.value) for where in before)
+        return sink.where is None or sink.where(envelope.value)
+
+    return attrs.evolve(sink, sink=_ReplayedSink(sink.sink), where=wants, otherwise=False)
