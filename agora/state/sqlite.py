@@ -21,6 +21,7 @@ import attrs
 import trio
 
 import agora.seam
+from agora.errors import StateError
 from agora.state.base import Change, Delete, Put, Transaction
 from agora.state.locks import FileLock
 from agora.state.sqlitefile import connect, disconnect, explain, lock_directory
@@ -45,6 +46,7 @@ class SQLiteBackend:
     )
     _users: int = attrs.field(default=0, init=False)
     _connection: apsw.Connection | None = attrs.field(default=None, init=False, repr=False)
+    _place: str = attrs.field(default="", init=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     @property
@@ -93,7 +95,12 @@ class SQLiteBackend:
         After any other `StateError` it may have happened (a failed fsync tells nothing): whole or not at all.
         """
         now = _now()
-        await self._run(lambda connection: apply_changes(connection, changes, now, str(self.path)))
+
+        def change(connection: apsw.Connection) -> None:
+            self._check_place()
+            apply_changes(connection, changes, now, str(self.path))
+
+        await self._run(change)
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Buffered changes, applied when the block is left without an error."""
@@ -127,7 +134,16 @@ class SQLiteBackend:
         with self._lock:
             if self._connection is None:
                 self._connection = connect(self.path)
+                self._place = self.identity()
             self._users += 1
+
+    def _check_place(self) -> None:
+        """What is saved to a file that was removed or replaced meanwhile would be lost without a word."""
+        if self.identity() != self._place:
+            raise StateError(
+                f"the state file {self.path} was moved, removed or replaced while it was open: nothing more"
+                " is saved to it; put it back with its -wal, then run again"
+            )
 
     def _close(self) -> None:
         with self._lock:

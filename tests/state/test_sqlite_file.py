@@ -12,7 +12,7 @@ import trio
 
 import agora.seam
 from agora.errors import StateError
-from agora.state import Put, SQLiteBackend, opened
+from agora.state import Put, SQLiteBackend, opened, sqlitefile
 from agora.state.sqlitefile import FORMAT
 
 
@@ -247,3 +247,63 @@ def test_a_killed_writer_leaves_a_file_that_opens_and_holds_what_it_had_been_tol
                 return int(await backend.get("n", "last"))
 
         assert trio.run(last) in (least, least + 1)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_nothing_is_saved_to_a_file_that_was_taken_away_while_it_was_open(path, tmp_path, replaced):
+    async with opened(SQLiteBackend(path)) as backend:
+        await backend.put("n", "k", b"v")
+        for name in ("state.db", "state.db-wal", "state.db-shm"):
+            (tmp_path / name).rename(tmp_path / f"aside-{name}")
+        if replaced:
+            await fill(path)
+        with pytest.raises(StateError, match="moved, removed or replaced"):
+            await backend.put("n", "k", b"w")
+
+
+async def test_an_older_format_is_brought_up_to_date_once_and_keeps_what_it_holds(path, monkeypatch):
+    await fill(path, 3)
+    steps = (*sqlitefile._MIGRATIONS, "CREATE TABLE more (a); INSERT INTO more VALUES (1)")
+    monkeypatch.setattr(sqlitefile, "_MIGRATIONS", steps)
+    monkeypatch.setattr(sqlitefile, "FORMAT", len(steps))
+    for _ in range(2):
+        async with opened(SQLiteBackend(path)) as backend:
+            assert len([key async for key, _ in backend.scan("n")]) == 3
+            assert backend._connection.execute("SELECT count(*) FROM more").get == 1
+            assert backend._connection.pragma("user_version") == len(steps)
+
+
+async def test_a_migration_that_fails_leaves_the_file_in_its_old_format(path, monkeypatch):
+    await fill(path, 3)
+    steps = (*sqlitefile._MIGRATIONS, "CREATE TABLE more (a); INSERT INTO nowhere VALUES (1)")
+    with monkeypatch.context() as newer:
+        newer.setattr(sqlitefile, "_MIGRATIONS", steps)
+        newer.setattr(sqlitefile, "FORMAT", len(steps))
+        with pytest.raises(StateError, match="nowhere"):
+            await SQLiteBackend(path).open()
+    async with opened(SQLiteBackend(path)) as backend:
+        assert len([key async for key, _ in backend.scan("n")]) == 3
+
+
+async def test_processes_that_change_one_entry_by_expectation_lose_no_change(path):
+    script = (
+        "import sys, trio\n"
+        "from agora.state import Expect, ExpectationFailed, Put, SQLiteBackend, opened\n"
+        "async def main():\n"
+        "    async with opened(SQLiteBackend(sys.argv[1])) as backend:\n"
+        "        done = 0\n"
+        "        while done < 50:\n"
+        "            old = await backend.get('n', 'sum')\n"
+        "            try:\n"
+        "                new = b'%d' % (int(old or 0) + 1)\n"
+        "                await backend.apply([Expect('n', 'sum', old), Put('n', 'sum', new)])\n"
+        "            except ExpectationFailed:\n"
+        "                continue\n"
+        "            done += 1\n"
+        "trio.run(main)\n"
+    )
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(trio.run_process, [sys.executable, "-W", "error", "-c", script, str(path)])
+    async with opened(SQLiteBackend(path)) as backend:
+        assert await backend.get("n", "sum") == b"100"
