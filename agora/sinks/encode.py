@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
+from agora.deadletter import DLQRecord
 from agora.records import Record
 from agora.sinks.letters import is_letter, letter_row
 
@@ -48,7 +49,7 @@ class JsonEncoder:
 
     def lines(self, records: Sequence[Record]) -> tuple[bytes, Rejections]:
         """The text of all records that can be written, each line with its LF, and the others' errors."""
-        if set(map(type, records)) == {dict}:
+        if DLQRecord not in set(map(type, records)):
             try:
                 text = _encoder.encode_lines(records)
             except Exception:  # noqa: BLE001 - whatever it is, the search below raises it again for its record

@@ -247,8 +247,8 @@ class PartDirectory:
                 )
         if later:
             raise SinkChanged(
-                f"{self.shown}/{later[0]} is newer than the checkpoint: the state is older than the directory. Use "
-                "the newer state, or start over with restart=True"
+                f"{self.shown}/{later[0]} is newer than the checkpoint: the state is older than the "
+                "directory. Use the newer state, or start over with restart=True"
             )
         self._drop_hidden({token.spool, *(self._hidden(name).name for name, _ in token.parts)})
         return False
