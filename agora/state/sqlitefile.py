@@ -7,6 +7,7 @@ for a new database.
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 import apsw
@@ -99,7 +100,7 @@ def _create_if_missing(real: Path, shown: Path) -> None:
 
 def _is_there(real: Path, shown: Path) -> bool:
     try:
-        size = real.stat().st_size
+        found = real.stat()
     except FileNotFoundError:
         log = _log(real)
         if _size(log):
@@ -108,8 +109,13 @@ def _is_there(real: Path, shown: Path) -> bool:
                 " put the file back, or move the log away to start anew"
             ) from None
         return False
-    if size < _SMALLEST:
-        length = f"only {size} bytes long" if size else "empty"
+    if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+        raise StateError(
+            f"the state file {shown} has {found.st_nlink} names (hard links), and SQLite keeps a log beside each,"
+            " so that two users of it would destroy it: copy it, or use a symbolic link"
+        )
+    if found.st_size < _SMALLEST:
+        length = f"only {found.st_size} bytes long" if found.st_size else "empty"
         raise StateError(
             f"the state file {shown} is {length}, which agora never leaves it: it was cut short or made"
             " by something else; restore it from a backup, or delete it to start anew"

@@ -69,6 +69,16 @@ async def test_what_is_no_database_is_refused(path, content):
     await refused(path, "isn't a SQLite database|is damaged|only 1 bytes")
 
 
+async def test_a_file_of_two_names_is_refused_since_each_would_have_a_log_of_its_own(path, tmp_path):
+    await fill(path)
+    (tmp_path / "other.db").hardlink_to(path)
+    await refused(path, "hard links")
+    await refused(tmp_path / "other.db", "hard links")
+    (tmp_path / "other.db").unlink()
+    (tmp_path / "other.db").symlink_to(path)
+    await fill(tmp_path / "other.db")
+
+
 async def test_a_database_of_another_application_is_refused(path):
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE mine (a)")
