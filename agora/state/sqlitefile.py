@@ -111,8 +111,8 @@ def _is_there(real: Path, shown: Path) -> bool:
         return False
     if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
         raise StateError(
-            f"the state file {shown} has {found.st_nlink} names (hard links), and SQLite keeps a log beside each,"
-            " so that two users of it would destroy it: copy it, or use a symbolic link"
+            f"the state file {shown} has {found.st_nlink} names (hard links), and SQLite keeps a log beside"
+            " each, so that two users of it would destroy it: copy it, or use a symbolic link"
         )
     if found.st_size < _SMALLEST:
         length = f"only {found.st_size} bytes long" if found.st_size else "empty"
