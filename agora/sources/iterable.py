@@ -61,8 +61,8 @@ class IterableSource:
         if isinstance(self.items, list | tuple | range):
             at = 0
             while rows := list(self.items[at : at + demand.rows]):
-                yield Block(rows)
                 at += len(rows)
+                yield Block(rows)
             return
         iterator = self._iterator(self.items)
         ended = False
