@@ -23,6 +23,8 @@ from agora.sinks.target import AppendFile, IfExists, PublishWhen, as_path
 
 __all__ = ["CsvSink"]
 
+_BOM = b"\xef\xbb\xbf"  # readers drop one at the start of a file, so text that begins with it needs another
+
 
 def _check_columns(_: object, __: object, columns: tuple[str, ...] | None) -> None:
     if columns is not None and (not columns or len(set(columns)) != len(columns)):
@@ -97,7 +99,8 @@ class CsvSink:
         text, refused = encoder.lines(records[len(rejected) :])
         rejected |= {index + len(rejected): error for index, error in refused.items()}
         if text:
-            await self._file.append(self._header(encoder) + text)
+            text = self._header(encoder) + text
+            await self._file.append(_BOM + text if self._file.empty and text.startswith(_BOM) else text)
             self._encoder = encoder
         else:
             await trio.lowlevel.checkpoint()

@@ -8,7 +8,7 @@ way.
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -73,28 +73,49 @@ class CsvEncoder:
 
     def _whole_batch(self, records: Sequence[Record]) -> bytes | None:
         """`None` where each record has to be looked at alone."""
-        if set(map(type, records)) != {dict} or set(map(len, records)) != {len(self.columns)}:
+        width = len(self.columns)
+        if set(map(type, records)) != {dict} or set(map(len, records)) != {width}:
             return None
         try:
-            if len(self.columns) == 1:
-                (name,) = self.columns
-                rows = [(record[name],) for record in records]
-            else:
-                rows = list(map(itemgetter(*self.columns), records))
+            values = tuple(chain.from_iterable(map(_fields_getter(self.columns), records)))
         except KeyError:
             return None
-        kinds = set(map(type, chain.from_iterable(rows)))
-        if not kinds <= _PLAIN or (float in kinds and _has_odd_float(rows)):
+        kinds = [set(map(type, values[index::width])) for index in range(width)]
+        if not all(
+            kind <= _PLAIN and (float not in kind or _are_plain_floats(values[index::width]))
+            for index, kind in enumerate(kinds)
+        ):
             return None
+        if any(type(None) in kind for kind in kinds):
+            values = tuple("" if value is None else value for value in values)
+        text = self._joined(values, len(records)) or self._quoted(values)
+        try:
+            return None if text is None else text.encode()
+        except UnicodeEncodeError:
+            return None
+
+    def _joined(self, values: tuple[Any, ...], count: int) -> str | None:
+        """Rows without a quote in one formatting; `None` where a field needs one."""
+        width = len(self.columns)
+        row = self.delimiter.replace("%", "%%").join(["%s"] * width) + "\n"
+        text = (row * count) % values
+        delimiters = count * (width - 1)
+        if (
+            text.count("\n") != count
+            or text.count(self.delimiter) != delimiters
+            or '"' in text
+            or "\r" in text
+        ):
+            return None
+        return None if width == 1 and "" in values else text
+
+    def _quoted(self, values: tuple[Any, ...]) -> str | None:
+        width = len(self.columns)
+        rows = [values[start : start + width] for start in range(0, len(values), width)]
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerows(rows)
         written = text.getvalue()
-        if "\r" in written:  # not quoted by every version of csv
-            return None
-        try:
-            return written.encode()
-        except UnicodeEncodeError:
-            return None
+        return None if "\r" in written else written  # which not every version of csv quotes
 
     def _row_text(self, row: Sequence[str]) -> str:
         text = io.StringIO(newline="")
@@ -120,8 +141,15 @@ class CsvEncoder:
         return text.decode()
 
 
-def _has_odd_float(rows: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether a float is not finite, or of a size that Python writes otherwise than JSON (`1e+16`,
-    `1e-05`)."""
-    floats = [value for value in chain.from_iterable(rows) if type(value) is float]
-    return not all(1e-4 <= value < 1e16 or not value or -1e16 < value <= -1e-4 for value in floats)
+def _fields_getter(columns: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(columns) == 1:
+        (name,) = columns
+        return lambda record: (record[name],)
+    return itemgetter(*columns)
+
+
+def _are_plain_floats(values: tuple[Any, ...]) -> bool:
+    """Whether all floats among them are finite and of a size that Python writes as JSON does (`1e+16` it
+    doesn't)."""
+    floats = [value for value in values if type(value) is float]
+    return all(1e-4 <= value < 1e16 or not value or -1e16 < value <= -1e-4 for value in floats)

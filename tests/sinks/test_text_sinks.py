@@ -234,6 +234,15 @@ async def test_columns_can_be_given_and_the_header_left_out(tmp_path: Path, cont
     assert (tmp_path / "c").read_text() == "2;1\n;3\n"
 
 
+@pytest.mark.parametrize("header", [True, False])
+async def test_a_byte_order_mark_that_is_data_survives_readers_that_drop_one(
+    header: bool, tmp_path: Path, context: Any
+) -> None:
+    await written(CsvSink(tmp_path / "c", header=header), context, [{"\ufeffa": "\ufeffx"}])
+    rows = (tmp_path / "c").read_text("utf-8-sig").splitlines()
+    assert rows == ["\ufeffa", "\ufeffx"] if header else ["\ufeffx"]
+
+
 async def test_a_lone_empty_field_is_quoted(tmp_path: Path, context: Any) -> None:
     await written(CsvSink(tmp_path / "c"), context, [{"a": ""}, {"a": None}], [{"a": " "}, {}])
     assert (tmp_path / "c").read_text() == 'a\n""\n""\n \n""\n'
