@@ -1,0 +1,45 @@
+"""Checks in environments of their own, on every Python that is there.
+
+`sh dev/check` is the gate, in one environment. What no gate has the time for is a session here: `nox -s bench`.
+"""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """agora and the packages of these dependency groups."""
+    session.install("--editable", ".", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The everyday suite; further arguments go to pytest."""
+    install(session, "test")
+    session.run("pytest", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, imports that point one way, trio's rules."""
+    install(session, "lint")
+    session.run("sh", "dev/lint", external=True)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict types."""
+    install(session, "lint", "test", "bench")
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """All benchmarks at their full size, against their targets; arguments name some of them."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", *(session.posargs or ["--check", "--full"]))
