@@ -11,7 +11,7 @@ __all__ = ["confirmed", "print_columns", "print_json"]
 
 def print_json(value: Any) -> None:
     """One object on one line of stdout, at once; what JSON can't hold, as its `repr`."""
-    print(msgspec.json.encode(value, enc_hook=repr, order="deterministic").decode(), flush=True)
+    print(msgspec.json.encode(value, enc_hook=repr).decode(), flush=True)
 
 
 def print_columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

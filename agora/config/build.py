@@ -1,7 +1,9 @@
 """From a checked config to a pipeline, through the same public calls that a program makes."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -73,7 +75,8 @@ def _build(config: PipelineConfig, name: str, problems: _Collector) -> BoundPipe
         with problems.at("sinks", index):
             part = sink.part.make(state)
             if pipeline is not None:
-                pipeline = pipeline.to(part, **_given(sink, "name", "where", "otherwise", "on_error"))
+                options = _given(sink, "name", "where", "otherwise", "on_error")
+                pipeline = pipeline.to(part, **_default_name(part, problems.config.path) | options)
     options = _given(config, "max_dead_letters", "batch_size", "linger", "require")
     for key in ("dlq", "backpressure", "tracer"):
         with problems.at(key):
@@ -98,6 +101,12 @@ def _source(part: Any) -> Any:
     if hasattr(part, "stream") or not (hasattr(part, "__iter__") or hasattr(part, "__aiter__")):
         return part
     return source_registry.get("iterable")(part)
+
+
+def _default_name(sink: Any, file: Path) -> dict[str, str]:
+    """A sink is named by its target as the file says it: the same from every directory, and after a move."""
+    target, directory = getattr(sink, "target", None), f"{file.absolute().parent}{os.sep}"
+    return {"name": target.replace(directory, "")} if isinstance(target, str) and directory in target else {}
 
 
 def _add_step(pipeline: Pipeline, step: StepConfig, part: Any) -> Pipeline:
