@@ -4,14 +4,13 @@ Apart from `AppendFile`, since the spool of Parquet parts is looked at and cut i
 """
 
 import contextlib
-import os
 from pathlib import Path
 from typing import IO
 
 from agora import seam
 from agora.sinks.recovery import EDGE, FileToken, Found, fingerprint
 
-__all__ = ["cut", "edges", "look_at", "same_file"]
+__all__ = ["cut", "edges", "look_at"]
 
 
 def edges(path: Path, size: int) -> tuple[bytes, bytes]:
@@ -44,11 +43,3 @@ def cut(path: Path, size: int) -> None:
     with contextlib.closing(files.open(path, "r+b")) as handle:
         files.truncate(handle, size)
         files.fsync(handle)
-
-
-def same_file(handle: IO[bytes], path: Path) -> bool:
-    """Whether the open file is still the one under this name."""
-    try:
-        return os.path.samestat(os.fstat(handle.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

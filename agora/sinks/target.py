@@ -9,7 +9,7 @@ old content can come back.
 import glob
 import os
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import attrs
 import trio
@@ -18,10 +18,11 @@ from agora import seam
 from agora.context import RunContext
 from agora.errors import ConfigError, SinkChanged
 from agora.records import Json
-from agora.sinks.compress import Compression, compress, compression_of
-from agora.sinks.disk import cut, edges, look_at, same_file
+from agora.sinks.appender import Appender
+from agora.sinks.compress import Compression, compression_of
+from agora.sinks.disk import cut, look_at
 from agora.sinks.existing import ends_whole
-from agora.sinks.recovery import EDGE, FileToken, Found, fingerprint, settled_size, undone_size
+from agora.sinks.recovery import FileToken, Found, settled_size, undone_size
 
 __all__ = ["AppendFile", "IfExists", "PublishWhen", "as_path"]
 
@@ -54,29 +55,18 @@ class AppendFile:
     _takeover: bool = attrs.field(init=False, default=False)
     _fence: int = attrs.field(init=False, default=0)
     _target: Path = attrs.field(init=False, factory=Path)
-    _at: Path = attrs.field(
-        init=False, factory=Path
-    )  # the file that is written: the target, or one beside it
-    _packing: Compression = attrs.field(init=False, default="none")
+    _file: Appender = attrs.field(init=False)  # at the target, or beside it
     _begun: bool = attrs.field(init=False, default=False)
     _published: bool = attrs.field(init=False, default=False)
     _created: bool = attrs.field(init=False, default=True)
-    _exists: bool = attrs.field(
-        init=False, default=False
-    )  # the file at `_at`, as far as this run made or found it
     _base: int = attrs.field(init=False, default=0)
-    _offset: int = attrs.field(init=False, default=0)
-    _head: bytes = attrs.field(init=False, default=b"")
-    _tail: bytes = attrs.field(init=False, default=b"")
     _joint: bytes = attrs.field(init=False, default=b"")  # ends the last line of what was there before
     _buffer: bytearray = attrs.field(init=False, factory=bytearray)
-    _handle: IO[bytes] | None = attrs.field(init=False, default=None)
-    _torn: bool = attrs.field(init=False, default=False)  # bytes beyond `_offset` may be on disk
-    _unsynced: bool = attrs.field(init=False, default=False)
-    _new_entries: list[Path] = attrs.field(init=False, factory=list)  # directories to sync
-    _lost: OSError | None = attrs.field(init=False, default=None)  # an fsync that failed can't be made good
-    _prepared: tuple[bool, int] = attrs.field(init=False, default=(False, 0))
+    _prepared: int | None = attrs.field(init=False, default=None)  # size; `None`: no file
     _wanted: bool = attrs.field(init=False, default=False)  # make the file even if there is nothing to write
+
+    def __attrs_post_init__(self) -> None:
+        self._set_new(self._target)
 
     # --- a run ---
 
@@ -91,13 +81,10 @@ class AppendFile:
         self._completed = context.resumed_from is not None and context.resumed_from.completed
         self._takeover, self._fence = context.takeover, context.fence
         self._target = Path(os.path.abspath(self.path))
-        self._packing = compression_of(self.path, self.compression)
-        self._begun = self._published = self._torn = self._unsynced = self._wanted = False
-        self._lost = self._handle = None
-        self._buffer, self._new_entries = bytearray(), []
-        self._set_new(self._target)
-        if not self._in_place:
-            self._at = self._beside(f"{seam.current().random_id()}.tmp")
+        self._begun = self._published = self._wanted = False
+        self._buffer = bytearray()
+        in_place = self._in_place
+        self._set_new(self._target if in_place else self._beside(f"{seam.current().random_id()}.tmp"))
 
     def _check_target(self) -> None:
         if self._target.is_dir():
@@ -108,12 +95,12 @@ class AppendFile:
     @property
     def empty(self) -> bool:
         """Whether nothing was written or accepted yet, so that a header is due. After `begin`."""
-        return not self._offset and not self._buffer
+        return not self._file.offset and not self._buffer
 
     @property
     def at(self) -> Path:
         """The file that is written: the target, or one beside it."""
-        return self._at
+        return self._file.at
 
     async def begin(self) -> None:
         """Settle what becomes of an existing target, once, where `recover` hasn't. Then no trio checkpoint.
@@ -128,7 +115,7 @@ class AppendFile:
         """Take whole records. `OSError`: not taken; what was taken before is kept."""
         await self.begin()
         data = self._joint + data if data else data
-        limit = _BUFFER if self._packing == "none" else _COMPRESSED_BUFFER
+        limit = _BUFFER if self._file.packing == "none" else _COMPRESSED_BUFFER
         if len(self._buffer) + len(data) < limit:
             await trio.lowlevel.checkpoint()
             self._buffer += data
@@ -151,7 +138,7 @@ class AppendFile:
 
     async def close(self) -> None:
         """Close the file and discard what is neither prepared nor published."""
-        if self._handle is None and not self._exists:
+        if not self._file.exists:
             await trio.lowlevel.checkpoint()
         else:
             await seam.current().in_thread(self._close)
@@ -160,16 +147,16 @@ class AppendFile:
 
     async def prepare(self) -> dict[str, Json]:
         await self.begin()
-        if self._buffer or self._unsynced or self._torn or self._lost or (self._wanted and not self._exists):
+        if self._buffer or self._file.needs_sync or (self._wanted and not self._file.exists):
             await seam.current().in_thread(self._sync)
         else:
             await trio.lowlevel.checkpoint()
-        self._prepared = (self._exists, self._offset)
+        self._prepared = self._size
         return self._token().to_json()
 
     async def commit(self, token: Json) -> None:
-        pending = FileToken.from_json(token).pending
-        if pending is not None and self._exists:
+        known = FileToken.from_json(token)
+        if known.exists and self._file.at != self._target:
             await seam.current().in_thread(self._put_in_place)
         else:
             await trio.lowlevel.checkpoint()
@@ -195,17 +182,20 @@ class AppendFile:
             self._refuse_existing()
         if policy == "replace":
             if self._in_place:
-                self._at = self._beside(f"{self._fence}.new")
-                files.unlink(self._at)
+                self._drop_strays()
+                self._set_new(self._beside(f"{self._fence}.new"))
             return
         size = self._target.stat().st_size
-        if not self._in_place:
-            try:
-                files.copy(self._target, self._at)
-            except BaseException:
-                files.unlink(self._at)
-                raise
-        self._set_found(self._at, size, created=False, base=size)
+        if self._in_place:
+            self._set_found(self._target, size, created=False, base=size)
+            return
+        beside = self._file.at
+        try:
+            files.copy(self._target, beside)
+            self._set_found(beside, size, created=False, base=size)
+        except BaseException:
+            files.unlink(beside)
+            raise
 
     def _refuse_existing(self) -> None:
         if self._target.exists():
@@ -215,101 +205,26 @@ class AppendFile:
             )
 
     def _write_through(self, data: bytes) -> None:
-        self._write(bytes(self._buffer) + data)
+        self._file.write(bytes(self._buffer) + data)
         self._buffer.clear()
         self._joint = b"" if data else self._joint
 
-    def _write(self, data: bytes) -> None:
-        packed = compress(data, self._packing)
-        handle = self._writable()
-        self._unsynced = True
-        try:
-            seam.current().files.write(handle, packed)
-        except BaseException:
-            self._cut_back()
-            raise
-        self._offset += len(packed)
-        if len(self._head) < EDGE:
-            self._head += packed[: EDGE - len(self._head)]
-        self._tail = (self._tail + packed)[-EDGE:]
-
-    def _writable(self) -> IO[bytes]:
-        """The open file, at the end of the last whole record, with nothing behind it."""
-        if self._handle is not None:
-            return self._handle
-        files = seam.current().files
-        if self._exists:
-            handle = files.open(self._at, "r+b")
-        else:
-            self._make_parents()
-            try:
-                handle = files.open(self._at, "x+b")
-            except FileExistsError as error:
-                raise SinkChanged(
-                    f"{self._at} has appeared since this run began: another one writes it"
-                ) from error
-            self._exists = True
-            self._new_entries.append(self._at.parent)
-        try:
-            if self._torn or os.fstat(handle.fileno()).st_size != self._offset:
-                files.truncate(handle, self._offset)
-            handle.seek(self._offset)
-        except BaseException:
-            handle.close()
-            raise
-        self._handle, self._torn = handle, False
-        return handle
-
-    def _make_parents(self) -> None:
-        """With the directories whose entries are then to be synced."""
-        made = [parent for parent in self._at.parents if not parent.exists()]
-        if made:
-            seam.current().files.make_directory(self._at.parent)
-            self._new_entries.extend(parent.parent for parent in made)
-
-    def _cut_back(self) -> None:
-        """After a failed write. Where this fails too, the next write begins with it."""
-        handle, self._handle = self._handle, None
-        if handle is None:
-            return
-        try:
-            seam.current().files.truncate(handle, self._offset)
-        except OSError:
-            self._torn = True
-        finally:
-            handle.close()
-
     def _sync(self) -> None:
-        files = seam.current().files
-        if self._lost is not None:
-            raise OSError(
-                f"{self.path}: an earlier fsync failed, so what was written can't be relied on"
-            ) from self._lost
-        if self._buffer or (self._wanted and not self._exists):
+        if self._buffer or (self._wanted and not self._file.exists):
             self._write_through(b"")
-        handle = self._writable()
-        try:
-            files.fsync(handle)
-            while self._new_entries:
-                files.sync_directory(self._new_entries[-1])
-                self._new_entries.pop()
-        except OSError as error:
-            self._lost = error
-            raise
-        self._unsynced = False
+        self._file.sync()
 
     def _publish(self) -> None:
         if self.if_exists == "error":
             self._refuse_existing()
         self._sync()
-        self._release()
-        self._rename(self._at, self._target)
+        self._file.release()
+        self._rename(self._file.at, self._target)
         self._published = True
 
     def _put_in_place(self) -> None:
-        if self._at != self._target:
-            self._rename(self._at, self._target)
-            self._at = self._target
+        self._rename(self._file.at, self._target)
+        self._file.at = self._target
 
     def _rename(self, source: Path, target: Path) -> None:
         files = seam.current().files
@@ -320,31 +235,13 @@ class AppendFile:
         try:
             if not self._in_place:
                 if not self._published:
-                    self._release()
-                    seam.current().files.unlink(self._at)
-            elif self._prepared != (self._exists, self._offset) or self._torn:
-                self._discard_unprepared()
+                    self._file.discard(None)
+            elif self._prepared != self._size or self._file.torn:
+                self._file.discard(self._prepared)
         finally:
-            self._release()
+            self._file.release()
             self._buffer.clear()
-            self._exists = False
-
-    def _discard_unprepared(self) -> None:
-        files = seam.current().files
-        exists, self._offset = self._prepared
-        self._torn = True
-        handle = self._writable()
-        if exists:
-            files.truncate(handle, self._offset)
-        elif self._created and same_file(
-            handle, self._at
-        ):  # not one that another runner has put there meanwhile
-            files.unlink(self._at)
-
-    def _release(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.close()
+            self._file.exists = False
 
     # --- recovery, blocking ---
 
@@ -401,30 +298,28 @@ class AppendFile:
     def _beside(self, suffix: str) -> Path:
         return self._target.with_name(f".{self._target.name}.{suffix}")
 
+    @property
+    def _size(self) -> int | None:
+        return self._file.offset if self._file.exists else None
+
     def _set_new(self, at: Path) -> None:
-        self._at, self._created, self._exists = at, True, False
-        self._base = self._offset = 0
-        self._head = self._tail = self._joint = b""
-        self._prepared = (False, 0)
+        self._file = Appender(at, compression_of(self.path, self.compression))
+        self._created, self._base, self._joint, self._prepared = True, 0, b"", None
 
     def _set_found(self, at: Path, size: int, *, created: bool, base: int) -> None:
-        """All at once, after the last thing that can fail: half of it would have `close` remove what was
-        there."""
-        head, tail = edges(at, size)
+        """Assigned only after the last thing that can fail: half of it would have `close` remove the file."""
+        file = Appender.found(at, compression_of(self.path, self.compression), size)
         foreign = not created and size == base
-        self._joint = b"\n" if foreign and not ends_whole(at) else b""
-        self._head, self._tail = head, tail
-        self._created, self._base = created, base
-        self._at, self._exists, self._offset = at, True, size
-        self._prepared = (True, size)
+        joint = b"\n" if foreign and not ends_whole(at) else b""
+        self._file, self._created, self._base, self._joint, self._prepared = file, created, base, joint, size
 
     def _token(self) -> FileToken:
         return FileToken(
             path=str(self.path),
             created=self._created,
             base=self._base,
-            exists=self._exists,
-            size=self._offset,
-            edges=fingerprint(self._head, self._tail),
-            pending=None if self._at == self._target else self._at.name,
+            exists=self._file.exists,
+            size=self._file.offset,
+            edges=self._file.edges,
+            pending=None if self._file.at == self._target else self._file.at.name,
         )

@@ -177,16 +177,15 @@ async def test_a_failure_of_any_file_operation_leaves_what_recovery_restores(
     pytest.fail("the run never got through")
 
 
+@pytest.mark.parametrize("existing", ["append", "replace"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.jsonl.gz", "out.csv"])
-async def test_without_checkpoints_a_failure_of_any_operation_leaves_no_file_and_the_old_one_as_it_was(
-    name: str, tmp_path: Path, context: Any, machine: Any
+async def test_without_checkpoints_a_failure_of_any_operation_leaves_the_old_file_or_the_whole_new_one(
+    name: str, existing: str, tmp_path: Path, context: Any, machine: Any
 ) -> None:
     for number in range(1, 100):
-        path = tmp_path / str(number) / name
-        path.parent.mkdir()
-        path.write_bytes(b"old")
-        sink = KINDS[name](path)
-        done = False
+        sink, was, base = start(name, existing, tmp_path / str(number))
+        directory = tmp_path / str(number) / "deep" / "er"
+        done = closed = False
         with machine.watching(machine.fail_at(number)):
             try:
                 await sink.open(context())
@@ -197,12 +196,14 @@ async def test_without_checkpoints_a_failure_of_any_operation_leaves_no_file_and
                 pass
             try:
                 await sink.close()
+                closed = True
             except OSError:
-                continue  # the one failure hit the removal of the file beside the target itself
-        assert os.listdir(path.parent) == [name]
-        assert path.read_bytes() == b"old" or rows(path) == RECORDS
-        if done:
-            assert rows(path) == RECORDS
+                pass  # the one failure hit the removal of the file beside the target itself
+        assert rows(directory / name) in (was, [*(base or []), *RECORDS])
+        assert not closed or os.listdir(directory) == [name]
+        if done and closed:
+            assert rows(directory / name) == [*(base or []), *RECORDS]
+            assert number > 4
             return
     pytest.fail("the run never got through")
 
@@ -268,6 +269,30 @@ async def test_what_the_old_holder_still_writes_reaches_nothing(tmp_path: Path, 
     await frozen.prepare()
     await taken.write(RECORDS[4:6])
     await taken.commit(await taken.prepare())
+    await frozen.close()
+    await taken.close()
+    assert rows(path) == RECORDS[:2] + RECORDS[4:6]
+
+
+async def test_an_old_holder_that_had_nothing_open_can_not_write_into_the_new_ones_file(
+    tmp_path: Path, context: Any
+) -> None:
+    path = tmp_path / "out.jsonl"
+    first = JsonLinesSink(path)
+    await first.open(context(fence=1))
+    await first.write(RECORDS[:2])
+    token = await first.prepare()
+    await first.close()
+    frozen, taken = JsonLinesSink(path), JsonLinesSink(path)
+    await frozen.open(context(fence=2, completed=False))
+    await frozen.recover(token)
+    await taken.open(context(fence=3, completed=False, takeover=True))
+    await taken.recover(token)
+    await taken.write(RECORDS[4:6])
+    await taken.prepare()
+    await frozen.write(RECORDS[2:4])
+    with pytest.raises(SinkChanged, match="taken over"):
+        await frozen.prepare()
     await frozen.close()
     await taken.close()
     assert rows(path) == RECORDS[:2] + RECORDS[4:6]
