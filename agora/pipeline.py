@@ -114,7 +114,8 @@ class Pipeline(Generic[R]):
         least = getattr(middleware, "min_concurrency", 1)
         if concurrency is not None and concurrency < least:
             raise ConfigError(
-                f"concurrency={concurrency} is less than the min_concurrency={least} of {type(middleware).__name__}"
+                f"concurrency={concurrency} is less than the min_concurrency={least} "
+                f"of {type(middleware).__name__}"
             )
         return self._with_step(middleware, None, name, concurrency, on_error)
 

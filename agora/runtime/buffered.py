@@ -17,7 +17,7 @@ from agora.runtime.batch import Batch
 from agora.runtime.copying import keep
 from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
-from agora.runtime.segment import BatchSegment, Emit, Output, batch_results, settle_results
+from agora.runtime.segment import BatchSegment, Emit, Output, batch_results, sender, settle_results
 from agora.runtime.spans import Spans
 from agora.runtime.walker import Walk
 
@@ -92,7 +92,7 @@ class BufferedStage:
         """Until the stream of batches ends and all has left, or a failure that ends the run has left."""
         async with send, trio.open_nursery() as workers:
             workers.start_soon(self._take, receive, workers)
-            await self._emit(spans, send.send)
+            await self._emit(spans, sender(send))
             if self._halted:
                 await trio.sleep_forever()  # the writer ends the run when it gets there
             workers.cancel_scope.cancel()
@@ -172,10 +172,9 @@ class BufferedStage:
                 await self._emitter.park()
                 continue
             slots = self._order[0]
-            if not slots.done:
-                await self._emitter.park()
-                continue
-            with spans.steps((self.step,), slots.batch):
+            with spans.steps((self.step,), slots.batch):  # from where the batch before it has left
+                while not slots.done:
+                    await self._emitter.park()
                 await self._settle(slots, emit)
             self._order.popleft()
             await emit(slots.batch)

@@ -84,10 +84,10 @@ class SinkPort:
                 return {start: error}
             if not getattr(self.sink, "atomic_write", False):
                 error.add_note(
-                    f"{type(self.sink).__name__}.write raised this for a batch of {len(rows)} records, and doesn't say "
-                    "which were accepted, so none can be written again. A sink can define write_record(record), or "
-                    "raise RecordsRejected({index: error}), or declare atomic_write = True (raising means that none "
-                    "was accepted)."
+                    f"{type(self.sink).__name__}.write raised this for a batch of {len(rows)} records, and "
+                    "doesn't say which were accepted, so none can be written again. A sink can define "
+                    "write_record(record), or raise RecordsRejected({index: error}), or declare "
+                    "atomic_write = True (raising means that none was accepted)."
                 )
                 raise
         else:
@@ -102,8 +102,8 @@ class SinkPort:
         strange = [index for index in rejected.errors if not 0 <= index < size]
         if strange or not rejected.errors:
             rejected.add_note(
-                f"{type(self.sink).__name__}.write named the records {strange} of a batch of {size}: which records it "
-                "accepted can't be known"
+                f"{type(self.sink).__name__}.write named the records {strange} of a batch of {size}: "
+                "which records it accepted can't be known"
             )
             raise rejected
         if self.policy == "stop":

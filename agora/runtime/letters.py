@@ -69,10 +69,8 @@ class LetterBox:
         """See `Letters`."""
         behind = not 0 <= failure.offset < batch.count
         ordinal = batch.first + (batch.count - 1 if behind else failure.offset)
-        if failure.stage == "source" or behind:
-            original = failure.original
-        else:
-            original = batch.origin.original(failure.offset)
+        own = failure.stage == "source" or behind
+        original = failure.original if own else batch.origin.original(failure.offset)
         nth = self._nth[ordinal, failure.stage]
         self._nth[ordinal, failure.stage] += 1
         return DLQRecord(

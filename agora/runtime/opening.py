@@ -73,8 +73,8 @@ class Opening:
             await self._take_lease()
         elif self.spec.checkpoint_store is not None:
             _log.warning(
-                "pipeline %r: its source (%s) doesn't support checkpoints, so the checkpoint store is not used: "
-                "a new run starts from the beginning",
+                "pipeline %r: its source (%s) doesn't support checkpoints, so the checkpoint store is not "
+                "used: a new run starts from the beginning",
                 self.spec.name,
                 type(self.spec.source).__name__,
             )
@@ -114,7 +114,7 @@ class Opening:
 
     async def _recover(self, port: SinkPort, known: Mapping[str, Json]) -> None:
         """Bring one sink to where its last saved token says."""
-        if port.name not in known or not hasattr(port.sink, "recover"):
+        if known.get(port.name) is None or not hasattr(port.sink, "recover"):
             return
         token = known[port.name]
         if not self.restart:
@@ -123,8 +123,8 @@ class Opening:
         restart = getattr(port.sink, "restart", None)
         if restart is None:
             raise SinkChanged(
-                f"sink {port.name!r} ({type(port.sink).__name__}) can't be started over: it can't tell its own records "
-                "from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
+                f"sink {port.name!r} ({type(port.sink).__name__}) can't be started over: it can't tell its own "
+                "records from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
             )
         await restart(token)
 
@@ -156,8 +156,8 @@ class Opening:
             raise SourceChanged(
                 f"pipeline {self.spec.name!r}: the source is not the one of the checkpoint. It was\n  "
                 f"{json.dumps(resumed.source)}\nand is now\n  {json.dumps(identity)}\n"
-                "Go on at the saved position with allow_source_change=True (--allow-source-change), or start over with "
-                "restart=True (--restart)."
+                "Go on at the saved position with allow_source_change=True (--allow-source-change), or start "
+                "over with restart=True (--restart)."
             )
         position = None if resumed is None else resumed.position
         if hasattr(source, "prepare_resume"):
@@ -170,7 +170,8 @@ class Opening:
         kept = self._loaded
         if self.spec.checkpointing and kept is None:
             raise AgoraError(
-                f"pipeline {self.spec.name!r} has saved no checkpoint yet, so a replay has no place to keep: run it first"
+                f"pipeline {self.spec.name!r} has saved no checkpoint yet, so a replay has no place to keep: "
+                "run it first"
             )
         return Start(
             resumed_from=kept, lease=self._lease, identity=None, position=None, ordinal=0, skip=0, kept=kept

@@ -28,7 +28,8 @@ def reserved(pipeline: str, parts: Sequence[object]) -> Iterator[None]:
     for key, part in mine.items():
         if key in _in_use:
             raise trio.BusyResourceError(
-                f"pipeline {pipeline!r}: {type(part).__name__} is in use by a run of pipeline {_in_use[key]!r} that isn't over"
+                f"pipeline {pipeline!r}: {type(part).__name__} is in use by a run of pipeline "
+                f"{_in_use[key]!r} that isn't over"
             )
     _in_use.update(dict.fromkeys(mine, pipeline))
     try:

@@ -103,7 +103,8 @@ class Plan:
         for stage in self.stages:
             guarantee = f" [{stage.guarantee}: {stage.reason}]" if stage.guarantee else ""
             lines.append(
-                f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; on error: {stage.on_error}{guarantee}"
+                f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; "
+                f"on error: {stage.on_error}{guarantee}"
             )
         lines += [
             f"  in flight: {self.in_flight}",

@@ -5,9 +5,9 @@ it and the generator is closed. A scope around a single step, to go on with the 
 generators that hold scopes.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -18,6 +18,8 @@ from agora.runtime.pace import Pace
 from agora.sources.base import Block, Demand
 
 __all__ = ["Reader"]
+
+_G = TypeVar("_G", bound=AsyncGenerator[Any])
 
 
 @attrs.define(kw_only=True)
@@ -32,6 +34,8 @@ class Reader:
     """Seconds with something new to save; `None`: no cuts by time."""
     source: Any
     """The user's source, duck-typed by the contract in `agora.sources.base`."""
+    reading_since: float = 0.0
+    """Time (trio's clock) at which credits were last taken, and reading could go on."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _timer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
@@ -72,7 +76,7 @@ class Reader:
         demand = Demand(rows=1, overdue=self.pace.overdue)
         await self._grant(demand)
         blocks: AsyncGenerator[Block] = self.source.blocks(demand)
-        async with aclosing(blocks):
+        async with _closed(blocks):
             async for block in blocks:
                 self.pace.touch()
                 start = min(intake.skip, len(block.rows))
@@ -112,6 +116,7 @@ class Reader:
             wanted = intake.wanted()
             await intake.credits.acquire(wanted)
             intake.granted = wanted
+            self.reading_since = trio.current_time()
         if demand is not None:
             demand.rows = intake.room()
 
@@ -136,10 +141,27 @@ class Reader:
                 self.intake.cut()
 
 
-def _closing(stream: Any) -> Any:
+def _closing(stream: Any) -> AbstractAsyncContextManager[AsyncIterable[Record]]:
     """An async generator is closed by its owner; a `trio.as_safe_channel` function gives a context manager
     instead."""
-    return stream if hasattr(stream, "__aenter__") and not hasattr(stream, "aclose") else aclosing(stream)
+    if hasattr(stream, "__aenter__") and not hasattr(stream, "aclose"):
+        manager: AbstractAsyncContextManager[AsyncIterable[Record]] = stream
+        return manager
+    return _closed(stream)
+
+
+@asynccontextmanager
+async def _closed(generator: _G) -> AsyncGenerator[_G]:
+    """`aclosing`, without the groups that nurseries inside the generator put around its `GeneratorExit`."""
+    try:
+        yield generator
+    finally:
+        try:
+            await generator.aclose()
+        except BaseExceptionGroup as group:
+            rest = group.split(GeneratorExit)[1]
+            if rest is not None:
+                raise rest from None
 
 
 def _unwrapped(error: Exception) -> Exception:

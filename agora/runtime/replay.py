@@ -162,29 +162,34 @@ class Replay:
 
     def _addressed(self, letter: DLQRecord) -> Envelope | Malformed:
         if letter.stage.startswith("sink:"):
-            name = letter.stage.removeprefix("sink:")
-            if name not in {sink.name for sink in self.spec.sinks}:
-                return self._unplaced(letter, f"the pipeline has no sink {name!r} anymore")
-            return Envelope(letter, letter.processed, len(self.spec.chain), name)
+            return self._to_sink(letter, letter.stage.removeprefix("sink:"))
         if isinstance(letter.entry, Entry):
-            step = letter.entry.step
-            start = len(self.spec.chain) if step is None else self._number(step)
-            if step is not None and start == len(self.spec.chain):
-                return self._unplaced(
-                    letter, f"the pipeline has no step {step!r} anymore, where this letter enters"
-                )
-            return Envelope(letter, letter.entry.record, start, None)
-        record = letter.original
-        if letter.stage == "source":
-            convert = getattr(self.spec.source, "convert", None)
-            if callable(convert):
-                try:
-                    record = convert(record)
-                except Exception as error:  # noqa: BLE001  - the conversion failed again: so does the letter
-                    return Malformed(Envelope(letter, record, 0, None), error)
-                if isinstance(record, Malformed):
-                    return Malformed(Envelope(letter, letter.original, 0, None), record.error)
-        return Envelope(letter, record, 0, None)
+            return self._to_step(letter, letter.entry)
+        convert = getattr(self.spec.source, "convert", None)
+        if letter.stage != "source" or not callable(convert):
+            return Envelope(letter, letter.original, 0, None)
+        try:
+            record = convert(letter.original)
+        except Exception as error:  # noqa: BLE001  - the conversion failed again: so does the letter
+            record = Malformed(letter.original, error)
+        again = Envelope(letter, letter.original, 0, None)
+        return (
+            attrs.evolve(record, original=again) if isinstance(record, Malformed) else again.holding(record)
+        )
+
+    def _to_sink(self, letter: DLQRecord, name: str) -> Envelope | Malformed:
+        if name not in {sink.name for sink in self.spec.sinks}:
+            return self._unplaced(letter, f"the pipeline has no sink {name!r} anymore")
+        return Envelope(letter, letter.processed, len(self.spec.chain), name)
+
+    def _to_step(self, letter: DLQRecord, entry: Entry) -> Envelope | Malformed:
+        end = len(self.spec.chain)
+        start = end if entry.step is None else self._number(entry.step)
+        if entry.step is not None and start == end:
+            return self._unplaced(
+                letter, f"the pipeline has no step {entry.step!r} anymore, where this letter enters"
+            )
+        return Envelope(letter, entry.record, start, None)
 
     def _unplaced(self, letter: DLQRecord, why: str) -> Malformed:
         return Malformed(Envelope(letter, None, 0, None), ConfigError(why))

@@ -16,6 +16,7 @@ from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step
 from agora.records import Record
 from agora.runtime.batch import Batch, EntryPoint, Failure
+from agora.runtime.counting import StageCount
 from agora.runtime.failing import StepRules, maybe_await
 from agora.runtime.loops import Loop
 from agora.runtime.pace import Pace
@@ -31,6 +32,7 @@ __all__ = [
     "batch_results",
     "halves",
     "run_segment",
+    "sender",
     "settle_results",
 ]
 
@@ -48,6 +50,19 @@ class Segment(Protocol):
         ...
 
 
+def sender(send: trio.MemorySendChannel[Batch]) -> Emit:
+    """`send.send`, without a turn of the loop where there is room: receiving the next batch takes one
+    anyway."""
+
+    async def emit(batch: Batch) -> None:
+        try:
+            send.send_nowait(batch)
+        except trio.WouldBlock:
+            await send.send(batch)
+
+    return emit
+
+
 async def run_segment(
     segment: Segment,
     spans: Spans,
@@ -56,9 +71,10 @@ async def run_segment(
 ) -> None:
     """The task of a segment: until the stream of batches ends, or a failure that ends the run has passed."""
     async with send:
+        emit = sender(send)
         async for batch in receive:
             with spans.steps(segment.steps, batch):
-                await segment.process(batch, send.send)
+                await segment.process(batch, emit)
             if batch.halt is not None:
                 await trio.sleep_forever()  # the writer ends the run when it gets there
 
@@ -73,10 +89,12 @@ class RowSegment:
     batch_size: int
     """A step that multiplies sends on slices of this many records."""
     _loop: Loop | None = attrs.field(init=False)
+    _counts: Sequence[StageCount] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         plain = not any(step.multiplies or self.rules.marks(step) for step in self.steps)
         self._loop = Loop.of(self.steps) if plain else None
+        self._counts = [self.rules.count(step) for step in self.steps]
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`. A trio checkpoint only where a step is, or the loop is overdue."""
@@ -116,7 +134,7 @@ class RowSegment:
                 failed.append(number)
             if self.pace.flag:
                 await self.pace.give_way()
-        self._count(len(out) + len(gone) + (halt is not None), Counter(at), Counter(failed))
+        self._count(len(out) + len(gone) + (halt is not None), at, failed)
         done = len(out) + len(gone)
         if halt is not None:
             batch.truncate(done, halt)
@@ -156,10 +174,10 @@ class RowSegment:
         gone.append(position)
         return None
 
-    def _count(self, entered: int, dropped: Counter[int], failed: Counter[int]) -> None:
+    def _count(self, entered: int, dropped_at: Sequence[int], failed_at: Sequence[int]) -> None:
         """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
-        for number, step in enumerate(self.steps):
-            count = self.rules.count(step)
+        dropped, failed = Counter(dropped_at), Counter(failed_at)
+        for number, count in enumerate(self._counts):
             count.entered += entered
             count.dropped += dropped[number]
             entered -= dropped[number] + failed[number]

@@ -49,8 +49,8 @@ class StepStates:
         """The step's own mapping."""
         if step.buffered:
             return UnusableState(
-                f"step {step.name!r} runs with concurrency={step.concurrency}, so it can't use context.state: "
-                "what is in it would depend on timing"
+                f"step {step.name!r} runs with concurrency={step.concurrency}, so it can't use "
+                "context.state: what is in it would depend on timing"
             )
         return self._mappings.setdefault(step.name, {})
 

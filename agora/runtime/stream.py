@@ -227,6 +227,8 @@ class Stream:
     def _enter(self, batch: Batch) -> None:
         """A batch enters the stream. The channel has room for any number: the credits are the bound."""
         self.peak = max(self.peak, self._in_flight)
+        if self.spans.enabled and batch.count:
+            self.spans.read(batch, trio.current_time() - self._reader.reading_since)
         self._send.send_nowait(batch)
 
     async def _read(self) -> None:

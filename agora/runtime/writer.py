@@ -126,8 +126,12 @@ class Writer:
 
     async def _write(self, batch: Batch, port: SinkPort, rows: Sequence[Record]) -> dict[int, Exception]:
         started = trio.current_time()
-        with self.spans.of(f"agora.sink.{port.name}", ordinal=batch.first, records=len(rows)):
+        with self.spans.of(f"agora.sink.{port.name}", ordinal=batch.first, records=len(rows)) as span:
             refused = await port.deliver(rows)
+            if span is not None:
+                span.set("rejected", len(refused))
+                if refused:
+                    span.record_error(refused[min(refused)])
         self._observe(trio.current_time() - started, batch.limit)
         return refused
 

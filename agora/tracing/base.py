@@ -27,11 +27,16 @@ class Tracer(Protocol):
     def enabled(self) -> bool: ...
 
     def span(
-        self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
+        self,
+        name: str,
+        *,
+        parent: Span | None = None,
+        attributes: dict[str, Json] | None = None,
+        elapsed: float = 0.0,
     ) -> AbstractContextManager[Span]:
         """Open a span for the length of a `with` block; synchronous, not a trio checkpoint.
 
-        `parent=None`: the span that is open in this task, if any. An exception that leaves the block is
-        recorded.
+        `elapsed`: seconds before now at which the work began. `parent=None`: the span that is open in this
+        task, if any. An exception that leaves the block is recorded.
         """
         ...

@@ -56,17 +56,24 @@ class InMemoryTracer:
     _current: ContextVar[RecordedSpan | None] = attrs.field(factory=_no_current, init=False, repr=False)
 
     def span(
-        self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
+        self,
+        name: str,
+        *,
+        parent: Span | None = None,
+        attributes: dict[str, Json] | None = None,
+        elapsed: float = 0.0,
     ) -> AbstractContextManager[RecordedSpan]:
         """Open a span for the length of a `with` block; see `agora.tracing.base.Tracer`."""
-        return self._open(name, cast("RecordedSpan | None", parent), dict(attributes or {}))
+        return self._open(name, cast("RecordedSpan | None", parent), dict(attributes or {}), elapsed)
 
     @contextmanager
     def _open(
-        self, name: str, parent: RecordedSpan | None, attributes: dict[str, Json]
+        self, name: str, parent: RecordedSpan | None, attributes: dict[str, Json], elapsed: float
     ) -> Iterator[RecordedSpan]:
         clock = seam.current()
-        span = RecordedSpan(name, parent or self._current.get(), clock.monotonic(), None, attributes)
+        span = RecordedSpan(
+            name, parent or self._current.get(), clock.monotonic() - elapsed, None, attributes
+        )
         token = self._current.set(span)
         try:
             yield span

@@ -46,7 +46,12 @@ class NoopTracer:
     enabled: bool = attrs.field(default=False, init=False)
 
     def span(
-        self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
+        self,
+        name: str,
+        *,
+        parent: Span | None = None,
+        attributes: dict[str, Json] | None = None,
+        elapsed: float = 0.0,
     ) -> AbstractContextManager[Span]:
         """Enter nothing; always the same object."""
         return _NO_SPAN

@@ -3,6 +3,7 @@
 Parents are taken from OpenTelemetry's own context: a run inside an application's span is that span's child.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
@@ -70,17 +71,23 @@ class OpenTelemetryTracer:
         return trace.get_tracer(self.instrumentation_name, __version__, self.tracer_provider)
 
     def span(
-        self, name: str, *, parent: Span | None = None, attributes: dict[str, Json] | None = None
+        self,
+        name: str,
+        *,
+        parent: Span | None = None,
+        attributes: dict[str, Json] | None = None,
+        elapsed: float = 0.0,
     ) -> AbstractContextManager[Span]:
         """Open a span for the length of a `with` block; see `agora.tracing.base.Tracer`."""
-        return self._open(name, cast("_OtelSpan | None", parent), _attributes(attributes or {}))
+        return self._open(name, cast("_OtelSpan | None", parent), _attributes(attributes or {}), elapsed)
 
     @contextmanager
     def _open(
-        self, name: str, parent: _OtelSpan | None, attributes: dict[str, AttributeValue]
+        self, name: str, parent: _OtelSpan | None, attributes: dict[str, AttributeValue], elapsed: float
     ) -> Iterator[_OtelSpan]:
         context = None if parent is None else trace.set_span_in_context(parent.span)
-        opened = _OtelSpan(self._tracer.start_span(name, context, attributes=attributes))
+        start = time.time_ns() - int(elapsed * 1e9)
+        opened = _OtelSpan(self._tracer.start_span(name, context, attributes=attributes, start_time=start))
         # Errors are recorded here and not by use_span, which leaves out those that are no `Exception`.
         with trace.use_span(
             opened.span, end_on_exit=True, record_exception=False, set_status_on_exception=False
