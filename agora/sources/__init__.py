@@ -1,4 +1,5 @@
-"""Sources: where records come from. Each is imported when it is first used, so that reading CSV costs no pyarrow."""
+"""Sources: where records come from. Each is imported when it is first used, so that reading CSV costs no
+pyarrow."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -1,13 +1,18 @@
 """Decompression in pieces that says exactly what was whole: gzip members and zstd frames, one behind another.
 
-Both libraries throw away what a call has decompressed when that call finds damage, and python-zstandard takes a
-truncated frame for a whole one. So gzip is fed again byte by byte up to the damage, and zstd block by block.
+Both libraries throw away what a call has decompressed when that call finds damage, and python-zstandard
+takes a truncated frame for a whole one. So gzip is fed again byte by byte up to the damage, and zstd block
+by block.
 """
 
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from agora.errors import AgoraError
+
+if TYPE_CHECKING:
+    import zstandard
 
 __all__ = ["DamagedError", "decompressed", "kind_of"]
 
@@ -131,8 +136,9 @@ def _skip(data: _Input, size: int) -> None:
         size -= len(data.exactly(min(size, _PIECE), "a skippable frame"))
 
 
-def _frame(data: _Input, frame: "zstandard.ZstdDecompressionObj") -> Iterator[bytes]:  # noqa: F821 - as above
-    """One frame behind its magic number: RFC 8878, 3.1.1. A call sees one block, so it makes at most 128 KiB."""
+def _frame(data: _Input, frame: "zstandard.ZstdDecompressionObj") -> Iterator[bytes]:
+    """One frame behind its magic number: RFC 8878, 3.1.1. A call sees one block, so it makes at most 128
+    KiB."""
     descriptor = data.exactly(1, "the header of a frame")
     flags = descriptor[0]
     single = flags >> 5 & 1

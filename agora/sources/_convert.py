@@ -1,7 +1,8 @@
-"""Conversion of what a file holds into Python values, by `types=` (a column each) or `schema=` (an attrs class).
+"""Conversion of what a file holds into Python values, by `types=` (a column each) or `schema=` (an attrs
+class).
 
-One table of conversions serves text and JSON values, both options and every source, and refuses what would lose
-something without a word: `bool("false")` is true to Python, and `int(1.5)` is 1.
+One table of conversions serves text and JSON values, both options and every source, and refuses what would
+lose something without a word: `bool("false")` is true to Python, and `int(1.5)` is 1.
 """
 
 import datetime
@@ -62,7 +63,7 @@ def _decimal(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is no number")  # noqa: TRY004 - one kind of failure for all values
     try:
         return Decimal(repr(value) if isinstance(value, float) else value)
     except ArithmeticError:
@@ -225,9 +226,10 @@ def converted(
 def convert(record: Mapping[str, Any], types: Mapping[str, Conversion], schema: Conversion | None) -> Record:
     """A new record; `record` stays as it is. Raises `AgoraError` that names the column."""
     result = dict(record)
-    for name in types.keys() & result.keys():
-        try:
-            result[name] = types[name](result[name])
-        except Exception as error:
-            raise AgoraError(f"column {name!r}: {error}") from error
+    for name, fn in types.items():
+        if name in result:
+            try:
+                result[name] = fn(result[name])
+            except Exception as error:
+                raise AgoraError(f"column {name!r}: {error}") from error
     return result if schema is None else schema(result)

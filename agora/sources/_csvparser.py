@@ -105,7 +105,8 @@ class CsvParser:
             size = 2 * len(data)
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
-        """(bytes, line ends) of the line end that belongs to what was `before`; `None` if it needs one and has none."""
+        """(bytes, line ends) of the line end that belongs to what was `before`; `None` if it needs one and
+        has none."""
         text = decode(data[:8], self._encoding, final=False)[0]
         if not unended:
             split = before.endswith("\r".encode(self._encoding)) and text.startswith("\n")

@@ -1,7 +1,8 @@
-"""CSV text into rows of fields: Python's `csv.reader(strict=True)`, with bytes, characters and lines kept apart.
+"""CSV text into rows of fields: Python's `csv.reader(strict=True)`, with bytes, characters and lines kept
+apart.
 
-Pure functions of a piece of a file. The quick way parses a piece in one call and holds wherever every line is one
-row; any other piece is parsed row by row, which is the definition.
+Pure functions of a piece of a file. The quick way parses a piece in one call and holds wherever every line
+is one row; any other piece is parsed row by row, which is the definition.
 """
 
 import codecs
@@ -98,7 +99,8 @@ _STATEFUL = (
 
 
 def check_encoding(name: str) -> str:
-    """The encoding's normal name; `ConfigError` where it is unknown, or can't be read from the middle of a file."""
+    """The encoding's normal name; `ConfigError` where it is unknown, or can't be read from the middle of a
+    file."""
     try:
         info = codecs.lookup(name)
         text = info.decode(b"")[0]
@@ -113,7 +115,8 @@ def check_encoding(name: str) -> str:
 
 
 def byte_order(encoding: str, start: bytes) -> str:
-    """UTF-16 and UTF-32 with the byte order that the first bytes of the file say, so that one can begin anywhere."""
+    """UTF-16 and UTF-32 with the byte order that the first bytes of the file say, so that one can begin
+    anywhere."""
     if encoding not in ("utf-16", "utf-32"):
         return encoding
     marks = {"-le": "\ufeff".encode(f"{encoding}-le"), "-be": "\ufeff".encode(f"{encoding}-be")}
@@ -193,7 +196,8 @@ class Text:
 
 @attrs.define
 class Entries:
-    """The rows of a piece of text, blank lines aside, a `Fault` where a row couldn't be split; and their lines."""
+    """The rows of a piece of text, blank lines aside, a `Fault` where a row couldn't be split; and their
+    lines."""
 
     rows: list[Any]
     starts: Sequence[int]

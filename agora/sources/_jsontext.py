@@ -1,8 +1,9 @@
 """JSON lines into records: one document a line, an object each.
 
-msgspec's `decode_lines` is the quick way, but it reads a document across lines and several on one. So a block is given
-to it only if every line begins with `{` and ends with `}` (then no document can cross a line end, for `}` and `{` never
-meet within one), and believed only if it finds as many documents as lines; any other block is decoded line by line.
+msgspec's `decode_lines` is the quick way, but it reads a document across lines and several on one. So a
+block is given to it only if every line begins with `{` and ends with `}` (then no document can cross a line
+end, for `}` and `{` never meet within one), and believed only if it finds as many documents as lines; any
+other block is decoded line by line.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,8 @@ class JsonLinesParser:
         return cls(str(reader.path), types, schema, (start, 0))
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
-        """(bytes, line ends) of the line end that a record without one needs first; `None` where it isn't there."""
+        """(bytes, line ends) of the line end that a record without one needs first; `None` where it isn't
+        there."""
         if not unended:
             return 0, 0
         blanks = len(data) - len(data.lstrip(_BLANK))
@@ -80,7 +82,8 @@ class JsonLinesParser:
         return (blanks + 1, 1) if data[blanks : blanks + 1] == b"\n" else None
 
     def parse(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
-        """The records of the whole lines of `data`, which begins at byte `offset`, behind `line` line ends."""
+        """The records of the whole lines of `data`, which begins at byte `offset`, behind `line` line
+        ends."""
         data = data if final else data[: data.rfind(b"\n") + 1]
         found = _at_once(data)
         if found is None:

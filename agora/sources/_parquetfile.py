@@ -1,7 +1,7 @@
 """One Parquet file as an `OpenedFile`: batches of row groups, turned into rows.
 
-pyarrow raises `OSError` for damaged data as well as for a failing disk: the handle keeps the errors of the disk apart,
-so that they come out as they are.
+pyarrow raises `OSError` for damaged data as well as for a failing disk: the handle keeps the errors of the
+disk apart, so that they come out as they are.
 """
 
 import io
@@ -118,7 +118,8 @@ class _ParquetFile:
             if self.row != rows:
                 self.done = True
                 self.failure = AgoraError(
-                    f"{self.file.name} can't be read: row group {self.group} has {self.row} of its {rows} rows"
+                    f"{self.file.name} can't be read: row group {self.group} has {self.row} "
+                    f"of its {rows} rows"
                 )
             else:
                 self.group, self.row, self._batches = self.group + 1, 0, None
@@ -131,13 +132,14 @@ class _ParquetFile:
         last = whole and not any(
             metadata.row_group(after).num_rows for after in range(group + 1, metadata.num_row_groups)
         )
-        rows = self._records(batch, row)
+        place = f"{self.file.name}, row group {group}"
+        rows = self._records(batch, place, row)
 
         def position(n: int) -> FilePosition:
             return self._position(group, row + n, last=last and n == batch.num_rows)
 
         def original(index: int) -> Record:
-            return self._record(batch, index, row)
+            return self._record(batch, index, place, row)
 
         malformed = [index for index, record in enumerate(rows) if isinstance(record, Malformed)]
         return Piece(rows, malformed, position, original)
@@ -174,15 +176,15 @@ class _ParquetFile:
             end=last,
         )
 
-    def _records(self, batch: Any, row: int) -> list[Record]:
+    def _records(self, batch: Any, where: str, row: int) -> list[Record]:
         try:
             rows = _rows(batch, self._cast)
             return rows if self._schema is None else [self._schema(record) for record in rows]
         except Exception:  # noqa: BLE001 - pyarrow and conversions raise all kinds; the culprits are found one by one
-            return [self._record(batch, index, row) for index in range(batch.num_rows)]
+            return [self._record(batch, index, where, row) for index in range(batch.num_rows)]
 
-    def _record(self, batch: Any, index: int, row: int) -> Record:
-        place = f"{self.file.name}, row group {self.group}, row {row + index}"
+    def _record(self, batch: Any, index: int, where: str, row: int) -> Record:
+        place = f"{where}, row {row + index}"
         one = batch.slice(index, 1)
         try:
             (record,) = _rows(one, self._cast)
@@ -219,9 +221,10 @@ def open_parquet(
     schema: Conversion | None,
 ) -> OpenedFile:
     """Open at the first row, or where `start` says; blocks. Raises as `OpenFile` does."""
-    handle = _Handle(open_file(files, file.path))
+    raw = open_file(files, file.path)
+    handle = _Handle(raw)
     try:
-        size = size_of(handle)
+        size = size_of(raw)
         head = handle.read(HEAD)
         handle.seek(max(0, size - TAIL))
         tail = handle.read(TAIL)
@@ -243,7 +246,8 @@ def open_parquet(
 
 
 def _rows(batch: Any, cast: Any) -> list[dict[str, Any]]:
-    """What `to_pylist()` gives, in a third of its time; timestamps without pandas, whether it is installed or not."""
+    """What `to_pylist()` gives, in a third of its time; timestamps without pandas, whether it is installed
+    or not."""
     if cast is not None:
         batch = batch.cast(cast, safe=True)
     names = batch.schema.names
@@ -299,8 +303,7 @@ def _microseconds(kind: Any) -> Any:
         return pa.time64("us")
     if pa.types.is_struct(kind):
         return pa.struct([field.with_type(_microseconds(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_microseconds(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_microseconds(kind.value_type)))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        make = pa.list_ if pa.types.is_list(kind) else pa.large_list
+        return make(kind.value_field.with_type(_microseconds(kind.value_type)))
     return kind

@@ -16,7 +16,7 @@ from agora.errors import AgoraError, ConfigError
 
 __all__ = ["InputFile", "PathOption", "covers", "expand", "patterns_of"]
 
-PathOption: TypeAlias = "str | Path | Sequence[str | Path]"
+PathOption: TypeAlias = str | Path | Sequence[str | Path]
 """A path, a glob, or several of them."""
 
 
@@ -48,8 +48,8 @@ def patterns_of(option: PathOption) -> list[str]:
 def expand(patterns: Sequence[str], *, missing_ok: bool, empty_ok: bool = False) -> list[InputFile]:
     """The files that there are now, each once, in order.
 
-    Raises `AgoraError` for a path that doesn't exist (unless `missing_ok`) and a glob that matches nothing (unless
-    `missing_ok` or `empty_ok`: files that were read may have been moved away).
+    Raises `AgoraError` for a path that doesn't exist (unless `missing_ok`) and a glob that matches nothing
+    (unless `missing_ok` or `empty_ok`: files that were read may have been moved away).
     """
     found: dict[str, InputFile] = {}
     for item, pattern in enumerate(patterns):

@@ -1,7 +1,7 @@
 """The content of one file as bytes from any offset: plain, gzip or zstd, told apart by the content.
 
-Offsets and fingerprints are of the content, so that one rule of resuming serves all three. Everything here blocks:
-it is called in a worker thread.
+Offsets and fingerprints are of the content, so that one rule of resuming serves all three. Everything here
+blocks: it is called in a worker thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -61,15 +61,12 @@ class ByteReader:
         handle = open_file(files, path)
         try:
             start = handle.read(4) or b""
-            while len(start) < 4 and (more := handle.read(4 - len(start))):
-                start += more
+            while len(start) < 4 and (rest := handle.read(4 - len(start))):
+                start += rest
             handle.seek(0)
             kind = kind_of(start)
-            if kind is None:
-                more_of = _plain(handle)
-            else:
-                more_of = _pieces(decompressed(kind, _filled(handle)))
-            reader = cls(path, b"", size_of(handle), handle=handle, more=more_of, seekable=kind is None)
+            more = _plain(handle) if kind is None else _pieces(decompressed(kind, _filled(handle)))
+            reader = cls(path, b"", size_of(handle), handle=handle, more=more, seekable=kind is None)
             reader.head = reader.peek(HEAD)[:HEAD]
         except BaseException:
             handle.close()
@@ -92,7 +89,8 @@ class ByteReader:
         return len(self._pending) > size
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is reached."""
+        """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is
+        reached."""
         pending = self.peek(size + 1)
         self._pending = pending[size:]
         if not self._pending:
@@ -101,8 +99,8 @@ class ByteReader:
         return pending[:size]
 
     def skip_to(self, offset: int) -> tuple[int, bytes]:
-        """From the start of the content to `offset`: where it came to (less if the content is shorter), and the
-        last 4 KiB before that."""
+        """From the start of the content to `offset`: where it came to (less if the content is shorter), and
+        the last 4 KiB before that."""
         if offset <= len(self._pending):
             before, self._pending = self._pending[:offset], self._pending[offset:]
             return offset, before[-TAIL:]

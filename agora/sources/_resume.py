@@ -1,7 +1,8 @@
-"""Where a run of files stands, as a JSON-able position, and whether the files are still those it was made with.
+"""Where a run of files stands, as a JSON-able position, and whether the files are still those it was made
+with.
 
-A position holds what a bounded look can check: sizes, and fingerprints of the first 64 KiB and of the 4 KiB before
-the offset. Everything is pure, given the listing and the bytes.
+A position holds what a bounded look can check: sizes, and fingerprints of the first 64 KiB and of the 4 KiB
+before the offset. Everything is pure, given the listing and the bytes.
 """
 
 import hashlib

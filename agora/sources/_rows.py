@@ -16,7 +16,8 @@ __all__ = ["Place", "rows_of"]
 
 @attrs.define
 class Place:
-    """How far a source has been read: behind the first `taken` rows of `block`, or where it was resumed at."""
+    """How far a source has been read: behind the first `taken` rows of `block`, or where it was resumed
+    at."""
 
     resumed_at: Position = None
     block: Block | None = None

@@ -1,7 +1,7 @@
 """A file of text records: bytes in blocks, cut into records by a parser, with a place after each.
 
-The parser is a pure function of the bytes from the end of the last whole record on; so no state but an offset is
-carried from block to block, and a resumed run can't differ from one that wasn't interrupted.
+The parser is a pure function of the bytes from the end of the last whole record on; so no state but an
+offset is carried from block to block, and a resumed run can't differ from one that wasn't interrupted.
 """
 
 from collections.abc import Callable
@@ -50,8 +50,8 @@ class TextParser(Protocol):
         ...
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
-        """(bytes, line ends) at the start of `data` that belong to the record `before`; `None` where that record was
-        `unended` and `data` doesn't end it."""
+        """(bytes, line ends) at the start of `data` that belong to the record `before`; `None` where that
+        record was `unended` and `data` doesn't end it."""
         ...
 
 

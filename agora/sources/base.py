@@ -20,8 +20,14 @@ Members that opt in:
     Called in the task that called `run()`; `close` also after a failed `open`.
 `lifespan(context)`, `async check(context)`
     As for any part.
+`allow_change: bool`
+    The engine sets it before `prepare_resume`: with True (`allow_source_change=True`) the source goes on at the
+    position though what was read before it isn't what it was.
+`convert(record) -> record`
+    Synchronous. Makes a record of the `original` of a replayable `Malformed`, as reading would today; raises where it
+    still doesn't fit. Used by replay.
 `blocks(demand) -> AsyncGenerator[Block]`
-    Records in bulk, in place of `stream()`: what the built-in sources use.
+    Records in bulk, in place of `stream()`: what the built-in sources use. `None` where this source has only `stream`.
 `covers(path) -> bool`, `paths() -> Sequence[Path]`
     Whether a file would be read by this source; the files that it reads now. So that a sink can't write its own source.
 """

@@ -1,7 +1,7 @@
 """`CsvSource`: records of CSV files, `dict`s of text unless `types=` or `schema=` say more.
 
-What it reads is what Python's `csv.reader(strict=True)` reads, and nothing that it can't read is passed over: a row
-that is no record becomes a `Malformed` with its place and its text.
+What it reads is what Python's `csv.reader(strict=True)` reads, and nothing that it can't read is passed
+over: a row that is no record becomes a `Malformed` with its place and its text.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -29,9 +29,9 @@ __all__ = ["CsvSource"]
 class CsvSource:
     """Reads CSV files, plain or compressed with gzip or zstd. Checkpointable: it resumes at a byte offset.
 
-    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises `AgoraError` for
-    a path that doesn't exist, a header that can't be used and damaged compression, the last behind the records
-    before it; all else that can't be read is a `Malformed` in place of the record.
+    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises
+    `AgoraError` for a path that doesn't exist, a header that can't be used and damaged compression, the last
+    behind the records before it; all else that can't be read is a `Malformed` in place of the record.
     """
 
     path: PathOption = attrs.field(
@@ -41,8 +41,8 @@ class CsvSource:
         default=None,
         kw_only=True,
         metadata={
-            "doc": "Type of a column: str, int, float, bool, decimal, date, datetime, time or uuid, with ? where an "
-            "empty field means none; from Python also the types themselves and functions of the text."
+            "doc": "Type of a column: str, int, float, bool, decimal, date, datetime, time or uuid, with ? "
+            "where an empty field means none; from Python also the types themselves and functions of the text."
         },
     )
     schema: Any = attrs.field(
@@ -105,7 +105,8 @@ class CsvSource:
         self._run.close()
 
     def identity(self) -> Json:
-        """Paths and the options that say where a record begins and ends. Types may change between two runs."""
+        """Paths and the options that say where a record begins and ends. Types may change between two
+        runs."""
         return {
             "type": "csv",
             "paths": list(self._run.patterns),
@@ -116,7 +117,8 @@ class CsvSource:
         }
 
     def convert(self, record: Mapping[str, Any]) -> Record:
-        """A record of text with today's types and schema; raises `AgoraError` or `ValueError` where one doesn't fit."""
+        """A record of text with today's types and schema; raises `AgoraError` or `ValueError` where one
+        doesn't fit."""
         return convert(record, self._dialect.types, self._dialect.schema)
 
     def paths(self) -> list[Path]:

@@ -1,7 +1,8 @@
 """`IterableSource`: records from Python itself: an iterable, an async iterable, a `trio.abc.ReceiveChannel`.
 
-What is iterated is the user's, and drawing from it may have effects. So nothing is read ahead of what the engine
-can take, and a block ends early where drawing is slow. There is no place to come back to: it can't resume.
+What is iterated is the user's, and drawing from it may have effects. So nothing is read ahead of what the
+engine can take, and a block ends early where drawing is slow. There is no place to come back to: it can't
+resume.
 """
 
 import contextlib
@@ -21,9 +22,9 @@ __all__ = ["IterableSource"]
 class IterableSource:
     """Gives the items as records. Not checkpointable.
 
-    A list, tuple, range or anything else that gives a new iterator each time may be run again; an iterator, an async
-    generator or a channel is used up by its run, and a second one raises `AgoraError`. An async generator is closed
-    when the run ends; a channel stays open, its owner closes it.
+    A list, tuple, range or anything else that gives a new iterator each time may be run again; an iterator,
+    an async generator or a channel is used up by its run, and a second one raises `AgoraError`. An async
+    generator is closed when the run ends; a channel stays open, its owner closes it.
     """
 
     items: Iterable[Any] | AsyncIterable[Any] = attrs.field(
@@ -91,7 +92,7 @@ class IterableSource:
     def _take(self, once: bool) -> None:
         if once and self._used:
             raise AgoraError(
-                f"the {type(self.items).__name__} of this IterableSource was used up by an earlier run; give a list, "
-                "or an object that makes a new iterator each time"
+                f"the {type(self.items).__name__} of this IterableSource was used up by an earlier run; "
+                "give a list, or an object that makes a new iterator each time"
             )
         self._used = True

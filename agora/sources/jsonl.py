@@ -1,6 +1,7 @@
 """`JsonLinesSource`: records of JSON-lines files, one object a line.
 
-msgspec reads them because it keeps integers exact; what is no object, or no JSON, becomes a `Malformed` with its place.
+msgspec reads them because it keeps integers exact; what is no object, or no JSON, becomes a `Malformed` with
+its place.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -26,11 +27,12 @@ __all__ = ["JsonLinesSource"]
 
 @attrs.define(eq=False)
 class JsonLinesSource:
-    """Reads JSON-lines files, plain or compressed with gzip or zstd. Checkpointable: it resumes at a byte offset.
+    """Reads JSON-lines files, plain or compressed with gzip or zstd. Checkpointable: it resumes at a byte
+    offset.
 
-    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises `AgoraError` for
-    a path that doesn't exist and, behind the records before it, for damaged compression; a line that can't be read is
-    a `Malformed` in place of the record.
+    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises
+    `AgoraError` for a path that doesn't exist and, behind the records before it, for damaged compression; a
+    line that can't be read is a `Malformed` in place of the record.
     """
 
     path: PathOption = attrs.field(
@@ -40,8 +42,8 @@ class JsonLinesSource:
         default=None,
         kw_only=True,
         metadata={
-            "doc": "Type of a key where a record has it: str, int, float, bool, decimal, date, datetime, time or uuid, "
-            "with ? where null and empty text mean none; from Python also the types themselves and functions."
+            "doc": "Type of a key where a record has it: str, int, float, bool, decimal, date, datetime, time "
+            "or uuid, with ? where null and empty text mean none; from Python also the types themselves and functions."
         },
     )
     schema: Any = attrs.field(
@@ -96,7 +98,8 @@ class JsonLinesSource:
         return {"type": "jsonl", "paths": list(self._run.patterns)}
 
     def convert(self, record: Mapping[str, Any]) -> Record:
-        """A decoded object with today's types and schema; raises `AgoraError` or `ValueError` where one doesn't fit."""
+        """A decoded object with today's types and schema; raises `AgoraError` or `ValueError` where one
+        doesn't fit."""
         return convert(record, self._types, self._schema)
 
     def paths(self) -> list[Path]:

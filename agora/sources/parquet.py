@@ -1,7 +1,7 @@
 """`ParquetSource`: records of Parquet files, the values those of pyarrow's `to_pylist()`.
 
-It goes to a row group at once and to a row in it by decoding, and counts rows against the footer, since pyarrow's
-readers end early on some damaged files without a word.
+It goes to a row group at once and to a row in it by decoding, and counts rows against the footer, since
+pyarrow's readers end early on some damaged files without a word.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -28,9 +28,9 @@ __all__ = ["ParquetSource"]
 class ParquetSource:
     """Reads Parquet files. Checkpointable: it resumes at a row of a row group.
 
-    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises `AgoraError` for
-    a path that doesn't exist and for a file that isn't whole; a row with a value that Python has no type for is a
-    `Malformed`.
+    Building one does no I/O; `ConfigError` where the options can't be what was meant. Reading raises
+    `AgoraError` for a path that doesn't exist and for a file that isn't whole; a row with a value that
+    Python has no type for is a `Malformed`.
     """
 
     path: PathOption = attrs.field(

@@ -1,4 +1,5 @@
-"""gzip and zstd: told apart by content, read through all members, and their damage said behind what was whole."""
+"""gzip and zstd: told apart by content, read through all members, and their damage said behind what was
+whole."""
 
 import gzip
 import zlib
@@ -104,7 +105,9 @@ def test_a_bomb_comes_in_pieces_of_bounded_size():
     step=st.integers(1, 64),
     compress=st.sampled_from([gzip.compress, _zstd, lambda part: zlib.compress(part, wbits=31)]),
 )
-def test_damage_anywhere_is_never_more_than_the_content_and_never_a_foreign_error(parts, flip, step, compress):
+def test_damage_anywhere_is_never_more_than_the_content_and_never_a_foreign_error(
+    parts, flip, step, compress
+):
     data = bytearray(b"".join(compress(part) for part in [b"first", *parts]))
     whole = b"first" + b"".join(parts)
     assert _unpack(bytes(data), step) == (whole, None)

@@ -38,7 +38,12 @@ def test_a_ragged_row_is_a_letter_with_its_place_and_the_next_record_goes_on(rea
     first, bad, last = reading.rows(CsvSource(path))
     assert (first, last) == ({"a": "0", "b": "0"}, {"a": "8", "b": "9"})
     fields = row.count(",") + 1
-    assert bad == ("malformed", row, f"{path}, line 3, byte 8: {fields} fields where there are 2 columns", False)
+    assert bad == (
+        "malformed",
+        row,
+        f"{path}, line 3, byte 8: {fields} fields where there are 2 columns",
+        False,
+    )
 
 
 def test_ragged_pad_fills_short_rows_and_still_refuses_long_ones(reading, put):
@@ -48,7 +53,7 @@ def test_ragged_pad_fills_short_rows_and_still_refuses_long_ones(reading, put):
 
 
 def test_blank_lines_are_no_records_but_lines_of_delimiters_or_blanks_are(reading, put):
-    rows = reading.rows(CsvSource(put("\n\na\n\n1\n\r\n  \n\"\"\n\n")))
+    rows = reading.rows(CsvSource(put('\n\na\n\n1\n\r\n  \n""\n\n')))
     assert rows == [{"a": "1"}, {"a": "  "}, {"a": ""}]
     assert reading.rows(CsvSource(put("a,b\n,\n"))) == [{"a": "", "b": ""}]
 
@@ -136,7 +141,7 @@ def test_one_byte_order_mark_is_dropped(reading, put):
     "encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "gbk", "utf-8-sig"]
 )
 def test_other_encodings_are_read_and_resumed_at_their_byte_offsets(reading, put, encoding):
-    text = "a,b\r\n1,ü\r\n2,\"x\r\ny\"\r\n3,z"
+    text = 'a,b\r\n1,ü\r\n2,"x\r\ny"\r\n3,z'
     source = CsvSource(put(text.encode(encoding)), encoding=encoding)
     taken = reading.rows_and_positions(source)
     assert [row for row, _ in taken] == [

@@ -24,8 +24,7 @@ async def test_a_used_iterator_is_an_error_and_not_an_empty_run():
     with pytest.raises(AgoraError, match="used up"):
         await _all(source)
     with pytest.raises(AgoraError, match="used up"):
-        async for _ in source.blocks(Demand(1)):
-            pass
+        await anext(source.blocks(Demand(1)))
 
 
 @pytest.mark.parametrize("items", [[1, 2, 3, 4, 5], iter([1, 2, 3, 4, 5])])
@@ -64,9 +63,10 @@ async def test_what_was_drawn_before_a_failure_comes_before_it():
         raise RuntimeError("no more")
 
     seen = []
+    blocks = IterableSource(items()).blocks(Demand(10))
+    seen += (await anext(blocks)).rows
     with pytest.raises(RuntimeError, match="no more"):
-        async for block in IterableSource(items()).blocks(Demand(10)):
-            seen += block.rows
+        await anext(blocks)
     assert seen == [1, 2]
 
 

@@ -123,13 +123,12 @@ def test_a_line_longer_than_many_blocks_is_one_record(reading, put):
 
 
 def test_types_convert_the_keys_that_are_there(reading, put):
-    path = put(
-        '{"d":"2026-01-02","n":1,"x":0.1}\n{"n":1.5}\n{"n":"7"}\n{"d":null}\n{"n":true}\n'
-    )
+    path = put('{"d":"2026-01-02","n":1,"x":0.1}\n{"n":1.5}\n{"n":"7"}\n{"d":null}\n{"n":true}\n')
     source = JsonLinesSource(path, types={"d": "date?", "n": int, "x": "decimal"})
     rows = reading.rows(source)
     assert rows[0] == {"d": datetime.date(2026, 1, 2), "n": 1, "x": Decimal("0.1")}
-    assert rows[1] == ("malformed", {"n": 1.5}, f"{path}, line 2, byte 33: column 'n': 1.5 is no integer", True)
+    reason = f"{path}, line 2, byte 33: column 'n': 1.5 is no integer"
+    assert rows[1] == ("malformed", {"n": 1.5}, reason, True)
     assert rows[2:4] == [{"n": 7}, {"d": None}]
     assert rows[4][1] == {"n": True}
     assert source.convert({"d": ""}) == {"d": None}
@@ -190,7 +189,9 @@ def _reference(text: str) -> list:
 
 @settings(max_examples=300, deadline=None)
 @given(
-    parts=st.lists(st.sampled_from(["{}", '{"a":1}', '{"a":{', "}", "\n", "\r\n", " ", "[{}]", ",", '"']), max_size=12),
+    parts=st.lists(
+        st.sampled_from(["{}", '{"a":1}', '{"a":{', "}", "\n", "\r\n", " ", "[{}]", ",", '"']), max_size=12
+    ),
     block=st.integers(1, 20),
 )
 def test_any_lines_in_any_blocks_are_read_line_by_line(reading, tmp_path_factory, parts, block):

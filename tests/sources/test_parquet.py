@@ -48,7 +48,7 @@ def test_values_are_those_of_to_pylist(reading, tmp_path):
 def test_columns_are_read_in_the_order_asked_for(reading, tmp_path):
     path = _write(tmp_path / "x", _table())
     rows = reading.rows(ParquetSource(path, columns=["s", "i"]))
-    assert [list(row.items()) for row in rows][0] == [("s", "x"), ("i", 1)]
+    assert list(rows[0].items()) == [("s", "x"), ("i", 1)]
 
 
 def test_a_column_that_is_not_there_ends_the_run(reading, tmp_path):
@@ -57,7 +57,9 @@ def test_a_column_that_is_not_there_ends_the_run(reading, tmp_path):
         reading.rows(ParquetSource(path, columns=["zip"]))
 
 
-def test_whole_microseconds_of_nanosecond_columns_are_plain_datetimes_whatever_is_installed(reading, tmp_path):
+def test_whole_microseconds_of_nanosecond_columns_are_plain_datetimes_whatever_is_installed(
+    reading, tmp_path
+):
     table = pa.table(
         {
             "t": pa.array([1000], pa.timestamp("ns")),
@@ -82,7 +84,7 @@ def test_whole_microseconds_of_nanosecond_columns_are_plain_datetimes_whatever_i
     ("column", "kept"),
     [
         (pa.array([0, 1, 2000], pa.timestamp("ns")), "1970-01-01 00:00:00.000000001"),
-        (pa.array([0, 253402300800, 1], pa.timestamp("s")), "10000-01-01 00:00:00"),
+        (pa.array([0, 253402300800, 1], pa.timestamp("s")), "10000-01-01 00:00:00.000"),
         (pa.array([0, 10**7, 1], pa.int32()).cast(pa.date32()), None),
         (pa.array([b"x", b"\xff", b"y"], pa.binary()).view(pa.string()), b"\xff"),
     ],
@@ -108,7 +110,9 @@ def test_a_schema_makes_instances_and_letters(reading, tmp_path):
     assert source.convert({"a": 2, "b": "y"}) == Row(2, "y")
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"a,b\n1,2\n", b"PAR1" + bytes(40) + b"PAR1", b"PARE" + bytes(9)])
+@pytest.mark.parametrize(
+    "content", [b"", b"PAR1", b"a,b\n1,2\n", b"PAR1" + bytes(40) + b"PAR1", b"PARE" + bytes(9)]
+)
 def test_what_is_no_parquet_ends_the_run_with_the_files_name(reading, put, content):
     path = put(content)
     with pytest.raises(AgoraError, match=str(path)) as caught:
@@ -126,9 +130,7 @@ def test_columns_of_one_name_end_the_run_nested_ones_too(reading, tmp_path):
 
 def test_a_damaged_page_is_found_by_its_checksum(reading, tmp_path):
     numbers = pa.table({"n": pa.array(range(1000), pa.int64())})
-    path = _write(
-        tmp_path / "x", numbers, write_page_checksum=True, use_dictionary=False, compression="none"
-    )
+    path = _write(tmp_path / "x", numbers, write_page_checksum=True, use_dictionary=False, compression="none")
     data = bytearray(path.read_bytes())
     at = data.index((500).to_bytes(8, "little"))
     data[at] ^= 1
@@ -179,7 +181,7 @@ def test_an_error_of_the_disk_is_itself_and_not_damage(reading, tmp_path, monkey
         opened(self)
 
     monkeypatch.setattr(_parquetfile._ParquetFile, "open", broken)
-    with pytest.raises(OSError, match="^disk$"):
+    with pytest.raises(OSError, match=r"^disk$"):
         reading.rows(ParquetSource(path))
 
 
@@ -200,7 +202,9 @@ def test_every_position_resumes_whatever_the_row_groups(reading, tmp_path_factor
             assert reading.rows(source, position) == [row for row, _ in taken[index + 1 :]]
 
 
-@pytest.mark.parametrize("options", [{"columns": []}, {"columns": "a"}, {"columns": ["a", "a"]}, {"missing": "x"}])
+@pytest.mark.parametrize(
+    "options", [{"columns": []}, {"columns": "a"}, {"columns": ["a", "a"]}, {"missing": "x"}]
+)
 def test_options_that_can_not_be_meant_are_refused_at_once(options):
     with pytest.raises(ConfigError):
         ParquetSource("x.parquet", **options)

@@ -29,7 +29,7 @@ def test_an_existing_path_is_a_path_whatever_characters_it_has(reading, put, tmp
 
 @pytest.mark.parametrize("kind", [CsvSource, JsonLinesSource, ParquetSource])
 def test_a_path_that_does_not_exist_and_a_glob_without_a_match_are_errors(reading, tmp_path, kind):
-    with pytest.raises(AgoraError, match="x.csv doesn't exist"):
+    with pytest.raises(AgoraError, match=r"x\.csv doesn't exist"):
         reading.rows(kind(tmp_path / "x.csv"))
     with pytest.raises(AgoraError, match=r"matches no file.*missing"):
         reading.rows(kind(tmp_path / "*.csv"))

@@ -1,4 +1,5 @@
-"""Resuming: from every position exactly the rest; a source that isn't what it was is refused, with the ways on."""
+"""Resuming: from every position exactly the rest; a source that isn't what it was is refused, with the ways
+on."""
 
 import contextlib
 import gzip
@@ -171,6 +172,7 @@ def test_a_resumed_run_reads_a_bounded_part_of_what_was_read(reading, tmp_path, 
     source = CsvSource(path)
     position = reading.blocks(source)[-1].position(1)
     read = []
+
     class Counting(seam.Files):
         def open(self, path, mode):
             handle = super().open(path, mode)
@@ -236,7 +238,11 @@ def test_a_position_of_another_source_is_refused(reading, put, position):
 
 def test_identity_holds_what_says_where_records_are_and_not_their_types():
     assert CsvSource("x.csv").identity() == CsvSource("./x.csv", types={"a": int}).identity()
-    for other in (CsvSource("y.csv"), CsvSource("x.csv", delimiter=";"), CsvSource("x.csv", encoding="latin-1")):
+    for other in (
+        CsvSource("y.csv"),
+        CsvSource("x.csv", delimiter=";"),
+        CsvSource("x.csv", encoding="latin-1"),
+    ):
         assert other.identity() != CsvSource("x.csv").identity()
     assert JsonLinesSource("x").identity() != ParquetSource("x").identity()
 
