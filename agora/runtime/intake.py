@@ -210,7 +210,7 @@ class Intake:
         batch = Batch(
             first=self.ordinal - len(rows),
             count=len(rows),
-            rows=list(rows),
+            rows=rows,
             index=range(len(rows)),
             origin=origin,
             limit=self.credits.limit,

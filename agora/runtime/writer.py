@@ -68,7 +68,7 @@ class Writer:
 
     async def run(self, receive: trio.MemoryReceiveChannel[Batch]) -> None:
         """Handle batches in order."""
-        async for batch in receive:
+        while (batch := await self._next(receive)) is not None:
             self.pace.touch()
             await self._handle(batch)
             if batch.last:
@@ -76,6 +76,17 @@ class Writer:
             if batch.end is not None:
                 self.completed = batch.end == "exhausted"
                 return
+
+    async def _next(self, receive: trio.MemoryReceiveChannel[Batch]) -> Batch | None:
+        """The next batch, `None` behind the last; without a turn of the loop where one is there: writing to the sinks takes its own."""
+        if self.pace.flag:
+            await self.pace.give_way()
+        try:
+            return receive.receive_nowait()
+        except trio.EndOfChannel:
+            return None
+        except trio.WouldBlock:
+            return await anext(receive, None)
 
     async def _handle(self, batch: Batch) -> None:
         refused, unwanted, written = await self._deliver(batch)
