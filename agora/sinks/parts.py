@@ -229,7 +229,7 @@ class PartDirectory:
         if token.created and not token.parts and not token.spool_token["exists"]:
             self._remove_if_empty()
 
-    def _settle(self, token: PartsToken) -> bool:
+    def _settle(self, token: PartsToken, *, undoing: bool = False) -> bool:
         """Whether the directory is begun anew. `SinkChanged` where it isn't what the token says."""
         completed = self._context.resumed_from is not None and self._context.resumed_from.completed
         names = set(os.listdir(self.path)) if self.path.is_dir() else set()
@@ -239,22 +239,22 @@ class PartDirectory:
         if completed and gone and not later:
             return True
         for name, size in token.parts:
-            if sizes[name] != size:
+            if sizes[name] != size and not (undoing and sizes[name] is None):
                 what = "is missing" if sizes[name] is None else f"has {sizes[name]} bytes instead of {size}"
                 raise SinkChanged(
-                    f"{self.shown}/{name} {what}, though it is committed: put it back as it was, or start "
-                    "over with restart=True (`agora run --restart`)"
+                    f"{self.shown}/{name} {what}, though it is committed: put it back as it was; or "
+                    "move the directory away and start over with restart=True (`agora run --restart`)"
                 )
         if later:
             raise SinkChanged(
                 f"{self.shown}/{later[0]} is newer than the checkpoint: the state is older than the "
-                "directory. Use the newer state, or start over with restart=True"
+                "directory. Use the newer state; or move the directory away and start over with restart=True"
             )
         self._drop_hidden({token.spool, *(self._hidden(name).name for name, _ in token.parts)})
         return False
 
     def _undo(self, token: PartsToken) -> None:
-        self._settle(token)
+        self._settle(token, undoing=True)
         files = seam.current().files
         for name, _ in token.parts:
             files.unlink(self.path / name)

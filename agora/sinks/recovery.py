@@ -70,7 +70,7 @@ class Found:
     edges: str = ""
 
 
-_WAYS_OUT = "Put back the file as it was, or start over with restart=True (`agora run --restart`)"
+_WAYS_OUT = "Put it back as it was; or move it away and start over with restart=True (`agora run --restart`)"
 
 
 def settled_size(token: FileToken, found: Found, *, completed: bool) -> int | None:
@@ -87,7 +87,7 @@ def settled_size(token: FileToken, found: Found, *, completed: bool) -> int | No
         raise SinkChanged(
             f"{token.path} has {found.size} bytes, {found.size - token.size} more than when its run "
             "completed: something else wrote to it, or the state is older than the file. Remove what was "
-            "added, move the file away (the next run then begins a new one), or start over with restart=True"
+            "added, or move the file away: the next run then begins a new one"
         )
     if not token.exists:
         return None

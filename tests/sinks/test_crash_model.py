@@ -355,3 +355,11 @@ async def test_a_restart_refuses_a_file_that_is_not_its_own(tmp_path: Path, cont
         await again.restart(token)
     await again.close()
     assert path.exists()
+    path.unlink()
+    again = JsonLinesSink(path)
+    await again.open(context(fence=2))
+    await again.restart(token)  # the way out that the message names
+    await again.write(RECORDS[:1])
+    await again.commit(await again.prepare())
+    await again.close()
+    assert rows(path) == RECORDS[:1]

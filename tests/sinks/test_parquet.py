@@ -290,6 +290,17 @@ async def test_a_restart_undoes_what_this_pipeline_wrote(existing: str, tmp_path
     assert rows(path) == base + RECORDS[:2]
 
 
+async def test_a_restart_needs_nothing_to_be_there(tmp_path: Path, context: Any) -> None:
+    path = tmp_path / "out"
+    token = await finished(path, context)
+    path.rename(tmp_path / "away")
+    sink = ParquetSink(path)
+    await sink.open(context(fence=2))
+    await sink.restart(token)
+    await sink.close()
+    assert os.listdir(tmp_path) == ["away"]
+
+
 async def test_an_existing_directory_is_refused_before_anything_is_written(
     tmp_path: Path, context: Any
 ) -> None:
