@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from agora.checkpoint import Checkpoint
 from agora.cli.outcome import Exit, Output, UsageError, ending
-from agora.cli.output import confirmed, print_json
+from agora.cli.output import confirmed, print_json, print_text
 from agora.cli.state import checkpoint_store, leased
 from agora.cli.target import Name, Target, open_target
 
@@ -34,9 +34,9 @@ def show(
             fields = checkpoint and attrs.asdict(checkpoint, recurse=False)
             print_json({"pipeline": bound.name, "checkpoint": fields})
         elif checkpoint is None:
-            print(f"pipeline {bound.name} has no checkpoint: a run starts from the beginning")
+            print_text(f"pipeline {bound.name} has no checkpoint: a run starts from the beginning")
         else:
-            print(_text(bound.name, checkpoint))
+            print_text(_text(bound.name, checkpoint))
         return Exit.OK
 
     return ending(output, command)
@@ -72,9 +72,9 @@ def reset(
         if output.json:
             print_json({"pipeline": bound.name, "reset": old is not None})
         elif old is None:
-            print(f"pipeline {bound.name} had no checkpoint")
+            print_text(f"pipeline {bound.name} had no checkpoint")
         else:
-            print(f"pipeline {bound.name}: the checkpoint at record {old.ordinal:,} is forgotten")
+            print_text(f"pipeline {bound.name}: the checkpoint at record {old.ordinal:,} is forgotten")
         return Exit.OK
 
     return ending(output, command)

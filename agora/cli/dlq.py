@@ -1,7 +1,7 @@
 """`agora dlq`: look at dead letters, send them through the pipeline again, or throw them away."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Annotated, Any
@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from agora.bound import BoundPipeline
 from agora.cli.checkpoint import Yes
 from agora.cli.outcome import Exit, Output, UsageError, ending
-from agora.cli.output import confirmed, print_columns, print_json
-from agora.cli.run import run_interruptibly, summary_object
+from agora.cli.output import confirmed, print_columns, print_json, print_text
 from agora.cli.state import leased, letter_queue
+from agora.cli.supervise import run_interruptibly, summary_object
 from agora.cli.target import Name, Target, open_target
 from agora.deadletter import DLQRecord
 from agora.sinks.letters import letter_row
@@ -37,16 +37,12 @@ def list_letters(
     """List the dead letters of a pipeline, a line each."""
 
     def command() -> int:
-        letters = trio.run(_read, open_target(target, name), None)
-        if output.json:
-            for letter in letters:
-                print_json(letter_row(letter))
-        elif letters:
-            print_columns(
-                ("ID", "STAGE", "ATTEMPTS", "FAILED AT (UTC)", "ERROR"),
-                [_row(letter) for letter in letters],
-            )
-        else:
+        rows: list[Sequence[object]] = []
+        visit = _print_json if output.json else lambda letter: rows.append(_row(letter))
+        found = trio.run(_visit, open_target(target, name), None, visit)
+        if rows:
+            print_columns(("ID", "STAGE", "ATTEMPTS", "FAILED AT (UTC)", "ERROR"), rows)
+        elif not found:
             print("agora: there are no dead letters", file=sys.stderr)
         return Exit.OK
 
@@ -64,13 +60,8 @@ def show_letters(
     """Show dead letters with all that is known of them."""
 
     def command() -> int:
-        letters = trio.run(_read, open_target(target, name), ids)
-        _refuse_unknown(ids, letters)
-        for letter in letters:
-            if output.json:
-                print_json(letter_row(letter))
-            else:
-                print(_text(letter))
+        show = _print_json if output.json else lambda letter: print_text(_text(letter))
+        _refuse_unknown(ids, trio.run(_visit, open_target(target, name), ids, show))
         return Exit.OK
 
     return ending(output, command)
@@ -90,7 +81,7 @@ def replay_letters(
         bound = open_target(target, name)
         letter_queue(bound)
         if ids is not None:
-            _refuse_unknown(ids, trio.run(_read, bound, ids))
+            _refuse_unknown(ids, trio.run(_visit, bound, ids, lambda letter: None))
         work = partial(_replay, bound, ids)
         summary, interruption = run_interruptibly(bound, work, None)
         if summary is None:
@@ -98,7 +89,7 @@ def replay_letters(
         if output.json:
             print_json(summary_object(summary))
         else:
-            print(summary)
+            print_text(summary)
         return Exit.OK
 
     return ending(output, command)
@@ -129,7 +120,7 @@ def purge_letters(
         if output.json:
             print_json({"pipeline": bound.name, "purged": gone})
         else:
-            print(f"pipeline {bound.name}: {len(gone):,} dead letter(s) purged")
+            print_text(f"pipeline {bound.name}: {len(gone):,} dead letter(s) purged")
         return Exit.OK
 
     return ending(output, command)
@@ -140,10 +131,21 @@ async def _replay(bound: BoundPipeline, ids: Sequence[str] | None, *, task_statu
     return await bound.replay(ids)
 
 
-async def _read(bound: BoundPipeline, ids: Sequence[str] | None) -> list[DLQRecord]:
-    queue = letter_queue(bound)
-    async with aclosing(queue.read(bound.name)) as letters:
-        return [letter async for letter in letters if ids is None or letter.id in ids]
+async def _visit(
+    bound: BoundPipeline, ids: Sequence[str] | None, visit: Callable[[DLQRecord], None]
+) -> list[str]:
+    """Call `visit` with each letter as it is read, and answer their ids: a queue may be larger than memory."""
+    found: list[str] = []
+    async with aclosing(letter_queue(bound).read(bound.name)) as letters:
+        async for letter in letters:
+            if ids is None or letter.id in ids:
+                visit(letter)
+                found.append(letter.id)
+    return found
+
+
+def _print_json(letter: DLQRecord) -> None:
+    print_json(letter_row(letter))
 
 
 async def _purge(bound: BoundPipeline, ids: Sequence[str] | None) -> list[str]:
@@ -151,15 +153,14 @@ async def _purge(bound: BoundPipeline, ids: Sequence[str] | None) -> list[str]:
     queue = letter_queue(bound)
     state = getattr(queue, "state", None)
     async with nullcontext() if state is None else leased(state, bound.name):
-        letters = await _read(bound, ids)
-        _refuse_unknown(ids, letters)
-        found = [letter.id for letter in letters]
+        found = await _visit(bound, ids, lambda letter: None)
+        _refuse_unknown(ids, found)
         await queue.delete(found)
     return found
 
 
-def _refuse_unknown(ids: Sequence[str] | None, letters: Sequence[DLQRecord]) -> None:
-    missing = sorted(set(ids or ()) - {letter.id for letter in letters})
+def _refuse_unknown(ids: Sequence[str] | None, found: Sequence[str]) -> None:
+    missing = sorted(set(ids or ()).difference(found))
     if missing:
         raise UsageError(*(f"there is no dead letter {missed}" for missed in missing))
 

@@ -15,10 +15,12 @@ import trio
 
 from agora.bound import BoundPipeline
 from agora.cli.outcome import Exit, Output
-from agora.cli.output import print_json
+from agora.cli.output import print_json, print_text
+from agora.cli.supervise import run_interruptibly
 from agora.context import RunContext
 from agora.deadletter import DLQRecord
 from agora.records import Record
+from agora.runtime.handle import RunHandle
 from agora.runtime.report import RunSummary
 from agora.sinks.letters import letter_row
 from agora.tracing import NoopTracer
@@ -62,14 +64,21 @@ def dry_run(bound: BoundPipeline, max_records: int | None, output: Output) -> in
         )
     )
 
-    async def tried() -> tuple[list[str], RunSummary]:
-        findings = await _findings(bound)
-        return findings, await dry.run(max_records=max_records or _DEFAULT_RECORDS)
+    findings: list[str] = []
+    limit = max_records or _DEFAULT_RECORDS
 
-    findings, summary = trio.run(tried)
+    async def tried(*, task_status: trio.TaskStatus[RunHandle]) -> RunSummary:
+        findings.extend(await _findings(bound))
+        return await dry.run(max_records=limit, task_status=task_status)
+
+    summary, interruption = run_interruptibly(dry, tried, limit)
+    if summary is None:
+        return interruption.exit_code or Exit.FAILED
     counts = {name: sink.count for name, sink in sinks.items()}
     report = _json_report if output.json else _text_report
     report(bound, summary, counts, letters, findings)
+    if interruption.exit_code is not None and summary.status == "stopped":
+        return interruption.exit_code
     return Exit.FAILED if findings else Exit.OK
 
 
@@ -125,16 +134,16 @@ def _json_report(
 def _text_report(
     bound: BoundPipeline, summary: RunSummary, counts: dict[str, int], letters: _Counting, findings: list[str]
 ) -> None:
-    print(bound.explain())
+    print_text(bound.explain())
     whole = "to the end" if summary.status == "completed" else "and stopped there"
-    print(f"dry run: read {summary.read:,} records {whole}; nothing was written")
+    print_text(f"dry run: read {summary.read:,} records {whole}; nothing was written")
     for name, count in counts.items():
-        print(f"  sink:{name} would be given {count:,}")
-    print(f"  dropped {summary.dropped:,}, skipped {summary.skipped:,}, dead-lettered {letters.count:,}")
+        print_text(f"  sink:{name} would be given {count:,}")
+    print_text(f"  dropped {summary.dropped:,}, skipped {summary.skipped:,}, dead-lettered {letters.count:,}")
     for letter in letters.kept:
-        print(f"    {_short(letter)}")
+        print_text(f"    {_short(letter)}")
     for finding in findings:
-        print(f"  finding: {finding}")
+        print_text(f"  finding: {finding}")
 
 
 def _short(letter: DLQRecord) -> str:

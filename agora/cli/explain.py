@@ -5,7 +5,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from agora.cli.outcome import Exit, Output, ending
-from agora.cli.output import print_json
+from agora.cli.output import print_json, print_text
 from agora.cli.target import Name, Target, open_target
 
 __all__ = ["explain"]
@@ -26,7 +26,7 @@ def explain(
         if output.json:
             print_json(plan.to_json())
         else:
-            print(plan.to_mermaid() if mermaid else plan)
+            print_text(plan.to_mermaid() if mermaid else plan)
         return Exit.OK
 
     return ending(output, command)

@@ -1,6 +1,5 @@
 """How a command ends: exit codes, and errors as one clear message instead of a traceback."""
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
-from agora.cli.output import print_json
+from agora.cli.output import ReaderGone, print_json
 from agora.errors import AgoraError, ConfigError, PipelineBusy
 
 __all__ = ["Exit", "Output", "UsageError", "ending"]
@@ -50,14 +49,14 @@ def ending(output: Output, command: Callable[[], int]) -> int:
     `--json`.
     """
     try:
-        return command()
-    except BrokenPipeError:
-        # Whoever reads our output has gone; there is nobody to tell, and the interpreter must not try at
-        # exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        try:
+            return command()
+        except ReaderGone:
+            raise
+        except Exception as error:  # noqa: BLE001  - the outermost frame of the program
+            return tell(output, error)
+    except ReaderGone:
         return Exit.FAILED
-    except Exception as error:  # noqa: BLE001  - the outermost frame of the program
-        return tell(output, error)
 
 
 def tell(output: Output, error: Exception) -> int:

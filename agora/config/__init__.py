@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agora.config.build import build
-    from agora.config.load import load
+    from agora.config.building import build
+    from agora.config.loading import load
     from agora.config.model import (
         CheckpointConfig,
         ConfigFile,
@@ -32,14 +32,12 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"build": "build", "load": "load", "Part": "parts"}
+_HOMES = {"build": "building", "load": "loading", "Part": "parts"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A function and its module share a name: importing the module sets the module here, so the value comes
-    # after.
     value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)
     globals()[name] = value
     return value

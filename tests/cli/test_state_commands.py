@@ -107,6 +107,20 @@ def test_what_fails_again_stays_with_one_attempt_more(agora, letter):
     assert json.loads(line)["attempts"] == 2
 
 
+@pytest.mark.parametrize("command", [["dlq", "list"], ["run"]])
+def test_a_reader_that_has_gone_is_no_traceback(agora, letter, directory, command):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agora", *command, "orders.toml"],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 1
+
+
 @pytest.mark.parametrize("verb", ["list", "show", "replay", "purge"])
 def test_a_pipeline_without_a_queue_says_what_it_needs(agora, write, verb):
     write('source = { import = "steps:few" }\nsinks = [{ type = "null" }]')
