@@ -1,0 +1,41 @@
+"""Run benchmarks and hold them to their targets."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+
+from benchmarks.buffered import buffered
+from benchmarks.files import files
+from benchmarks.maps import maps
+from benchmarks.peak import peak
+from benchmarks.rounds import Comparison
+
+BENCHMARKS: Mapping[str, Callable[..., list[Comparison]]] = {
+    "buffered": buffered,
+    "maps": maps,
+    "files": files,
+    "peak": peak,
+}
+
+
+def main() -> int:
+    """The exit code: 1 where `--check` was given and a target was missed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; else all")
+    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("--full", action="store_true", help="the sizes that the targets are meant for")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that are timed (default: 5)")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(BENCHMARKS)
+    if unknown or options.rounds < 1:
+        parser.error(f"unknown benchmark {sorted(unknown)}" if unknown else "--rounds must be from 1")
+    missed = 0
+    for name in options.names or BENCHMARKS:
+        for comparison in BENCHMARKS[name](full=options.full, rounds=options.rounds):
+            print(comparison, flush=True)
+            missed += not comparison.met
+    return 1 if missed and options.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
