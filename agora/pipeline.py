@@ -6,7 +6,7 @@ loop.
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, Literal, cast
+from typing import Any, Generic, Literal, cast, overload
 
 import attrs
 import trio
@@ -62,9 +62,30 @@ class Pipeline(Generic[R]):
 
     # Steps.
 
+    # Overloads, since type checkers don't infer `S` of an async function through a union of callables.
+    @overload
     def map(
         self,
-        fn: Callable[[R], Awaitable[S | None]] | Callable[[R], S | None],
+        fn: Callable[[R], Awaitable[S | None]],
+        *,
+        concurrency: int = 1,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> "Pipeline[S]": ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[R], S | None],
+        *,
+        concurrency: int = 1,
+        name: str | None = None,
+        on_error: OnError | None = None,
+    ) -> "Pipeline[S]": ...
+
+    def map(
+        self,
+        fn: Callable[[R], Any],
         *,
         concurrency: int = 1,
         name: str | None = None,

@@ -1,7 +1,7 @@
 """The contract of a source: where records come from, and how a run finds its place again.
 
 `stream()` is all that is required. Every other member below is optional and looked up by name, so a source of
-one's own needs no base class; subclassing `Source` gives the defaults.
+one's own needs no base class.
 
 Members that opt in:
 
@@ -45,8 +45,6 @@ __all__ = ["Block", "BlockSource", "Demand", "Source"]
 @runtime_checkable
 class Source(Protocol):
     """An async generator of records. See the module's documentation for what else it may define."""
-
-    supports_checkpoint: bool = False
 
     def stream(self) -> AsyncGenerator[Record]:
         """Yield records in order; `Malformed` in place of one that can't be read.
