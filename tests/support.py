@@ -182,8 +182,8 @@ class CountingStore(CheckpointStore):
         await super().save(pipeline, checkpoint, **more)
         self.saved.append(checkpoint)
 
-    async def complete(self, pipeline: str, checkpoint: Checkpoint, **more: Any) -> None:
-        await super().complete(pipeline, checkpoint, **more)
+    async def amend(self, pipeline: str, checkpoint: Checkpoint, **more: Any) -> None:
+        await super().amend(pipeline, checkpoint, **more)
         self.completed.append(checkpoint)
 
 

@@ -67,6 +67,7 @@ class Barrier:
     kept: Checkpoint | None = None
     """The checkpoint whose place in the source a replay keeps; `None` in every other run."""
     saves: int = 0
+    _reopened: bool = False
 
     async def at(self, cut: Cut, *, anything_new: bool) -> None:
         """Carry out the barrier at this cut. Whatever fails in it ends the run."""
@@ -89,6 +90,17 @@ class Barrier:
         if cut.saved is not None:
             cut.saved.set()
 
+    async def before_writing(self) -> None:
+        """Before the first record is written behind a completed checkpoint: save that it isn't the end anymore.
+
+        After a crash from here on, what is found behind it in a target is this run's, not somebody else's.
+        """
+        if self.last is not None and self.last.completed and not self._reopened:
+            self._reopened = True
+            again = attrs.evolve(self.last, completed=False, fence=self.fence)
+            with self.closing.shield():
+                await self.store.amend(self.pipeline, again)
+
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
         """Whether there is something to save: records, somebody who asked, or that the source is
         exhausted."""
@@ -104,7 +116,7 @@ class Barrier:
     async def _save(self, checkpoint: Checkpoint, *, completing: bool) -> None:
         changes = [] if self.letters is None else self.letters.changes()
         if completing:
-            await self.store.complete(self.pipeline, checkpoint, also=changes)
+            await self.store.amend(self.pipeline, checkpoint, also=changes)
         elif changes:
             await self.store.save(self.pipeline, checkpoint, also=changes)
         else:

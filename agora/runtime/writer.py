@@ -107,6 +107,8 @@ class Writer:
         rows = batch.rows
         if not rows:
             return [], set(), 0
+        if self.barrier is not None:
+            await self.barrier.before_writing()
         refused: list[Failure] = []
         bad: set[int] = set()
         routes, unrouted = route(self.ports, rows)
@@ -166,11 +168,10 @@ class Writer:
             letters = [self.letters.letter(batch, failure) for failure in dead]
             with self.spans.of("agora.dlq", letters=len(letters)):
                 await self.letters.put(letters)
-        last = batch.count - 1
         self.tally.add(
             batch,
-            dead=[failure.offset if failure.offset >= 0 else last for failure in dead],
-            skipped=[failure.offset if failure.offset >= 0 else last for failure in skipped],
+            dead=[failure.offset for failure in dead],
+            skipped=[failure.offset for failure in skipped],
             unwanted=unwanted,
             written=written,
         )

@@ -87,6 +87,7 @@ class ParquetSink:
         default="zstd", kw_only=True, metadata={"doc": '"zstd", "snappy", "gzip", "lz4" or "none".'}
     )
     if_exists: IfExists | None = attrs.field(default=None, kw_only=True, metadata=IF_EXISTS)
+    _policy: IfExists | None = attrs.field(init=False, default=None)  # `if_exists` of this run
     _parts: PartDirectory | None = attrs.field(init=False, default=None)
     _work: Path | None = attrs.field(init=False, default=None)  # beside the target, without checkpoints
 
@@ -99,10 +100,12 @@ class ParquetSink:
 
     async def open(self, context: RunContext) -> None:
         """`ConfigError` where the path can't be what is asked for."""
+        # Without checkpoints a target is replaced whole; a replay has only the letters, and adds them.
+        self._policy = "append" if context.replay and not context.transactional else self.if_exists
         target = _absolute(self.path)
         await seam.current().in_thread(self._check_target, target, context.transactional)
         self._work = None
-        policy: IfExists = self.if_exists or "error"
+        policy: IfExists = self._policy or "error"
         if not context.transactional:
             self._work = target.with_name(f".{target.name}.{seam.current().random_id()}.tmp")
             policy = "error"
@@ -177,11 +180,11 @@ class ParquetSink:
             )
         if not single and target.is_file():
             raise ConfigError(f"{self.path} is a file: give the name of a directory for the parts")
-        if single and self.if_exists == "append":
+        if single and self._policy == "append":
             raise ConfigError(
                 f"{self.path} is one Parquet file, which can't be appended to: give a directory"
             )
-        if not transactional and self.if_exists == "error":
+        if not transactional and self._policy == "error":
             self._refuse_existing(target)
 
     def _refuse_existing(self, target: Path) -> None:
@@ -192,13 +195,13 @@ class ParquetSink:
 
     def _publish(self, work: Path, target: Path) -> None:
         files = seam.current().files
-        if self.if_exists == "error":
+        if self._policy == "error":
             self._refuse_existing(target)
         names = sorted(name for name in os.listdir(work) if not name.startswith(".")) if work.exists() else []
         if self._single:
             self._publish_file(work, target, names)
             return
-        if self.if_exists == "append" and target.exists():
+        if self._policy == "append" and target.exists():
             self._publish_behind(work, target, names)
             return
         files.make_directory(work)

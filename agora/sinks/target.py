@@ -50,6 +50,7 @@ class AppendFile:
     compression: Compression
     live: bool
 
+    _policy: IfExists | None = attrs.field(init=False, default=None)  # `if_exists` of this run
     _in_place: bool = attrs.field(init=False, default=False)
     _completed: bool = attrs.field(init=False, default=False)
     _takeover: bool = attrs.field(init=False, default=False)
@@ -80,6 +81,8 @@ class AppendFile:
         self._in_place = context.transactional or self.live
         self._completed = context.resumed_from is not None and context.resumed_from.completed
         self._takeover, self._fence = context.takeover, context.fence
+        # Without checkpoints a target is replaced whole; a replay has only the letters, and adds them.
+        self._policy = "append" if context.replay and not context.transactional else self.if_exists
         self._target = Path(os.path.abspath(self.path))
         self._begun = self._published = self._wanted = False
         self._buffer = bytearray()
@@ -89,7 +92,7 @@ class AppendFile:
     def _check_target(self) -> None:
         if self._target.is_dir():
             raise ConfigError(f"{self.path} is a directory: give the name of a file in it")
-        if not self._in_place and self.if_exists == "error":
+        if not self._in_place and self._policy == "error":
             self._refuse_existing()
 
     @property
@@ -177,7 +180,7 @@ class AppendFile:
         files = seam.current().files
         if not self._target.exists():
             return
-        policy = self.if_exists or ("error" if self._in_place and not self.live else "replace")
+        policy = self._policy or ("error" if self._in_place and not self.live else "replace")
         if policy == "error":
             self._refuse_existing()
         if policy == "replace":
@@ -215,7 +218,7 @@ class AppendFile:
         self._file.sync()
 
     def _publish(self) -> None:
-        if self.if_exists == "error":
+        if self._policy == "error":
             self._refuse_existing()
         self._sync()
         self._file.release()

@@ -53,8 +53,9 @@ class CheckpointStore:
         """
         await self._put(pipeline, checkpoint, also)
 
-    async def complete(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
-        """As `save`, where nothing is new but that the source is exhausted."""
+    async def amend(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
+        """As `save`, where the place is the one that was saved before, and only what is said of it changes: that the
+        source is exhausted there, or isn't anymore."""
         await self._put(pipeline, checkpoint, also)
 
     async def begin(self, pipeline: str, tokens: Mapping[str, Json], fence: int, *, afresh: bool) -> None:
