@@ -13,14 +13,14 @@ import attrs
 
 from agora.errors import ConfigError
 from agora.records import Json, Position, Record
-from agora.sources._convert import conversions, convert, load_schema, structurer
-from agora.sources._csvparser import CsvParser, Dialect
-from agora.sources._csvtext import check_encoding
-from agora.sources._filerun import FileRun
-from agora.sources._paths import PathOption
-from agora.sources._rows import rows_of
-from agora.sources._textfile import TextParser, open_text
 from agora.sources.base import Block, Demand
+from agora.sources.convert import conversions, convert, load_schema, structurer
+from agora.sources.csvparser import CsvParser, Dialect
+from agora.sources.csvtext import check_encoding
+from agora.sources.filerun import FileRun
+from agora.sources.paths import PathOption
+from agora.sources.rows import rows_of
+from agora.sources.textfile import TextParser, open_text
 
 __all__ = ["CsvSource"]
 

@@ -14,12 +14,12 @@ import attrs
 from agora.errors import ConfigError
 from agora.records import Json, Position, Record
 from agora.seam import Files
-from agora.sources._convert import Conversion, convert, load_schema, structurer
-from agora.sources._filerun import FileRun, OpenedFile
-from agora.sources._paths import InputFile, PathOption
-from agora.sources._resume import FilePosition
-from agora.sources._rows import rows_of
 from agora.sources.base import Block, Demand
+from agora.sources.convert import Conversion, convert, load_schema, structurer
+from agora.sources.filerun import FileRun, OpenedFile
+from agora.sources.paths import InputFile, PathOption
+from agora.sources.resume import FilePosition
+from agora.sources.rows import rows_of
 
 __all__ = ["ParquetSource"]
 
@@ -112,7 +112,7 @@ class ParquetSource:
 def _open(
     source: ParquetSource, files: Files, file: InputFile, start: FilePosition | None, *, allow_change: bool
 ) -> OpenedFile:
-    from agora.sources._parquetfile import open_parquet  # noqa: PLC0415 - pyarrow: imported by the first file
+    from agora.sources.parquetfile import open_parquet  # noqa: PLC0415 - pyarrow: imported by the first file
 
     return open_parquet(
         files, file, start, allow_change=allow_change, columns=source.columns, schema=source._schema

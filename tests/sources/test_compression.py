@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from agora.errors import AgoraError
 from agora.sources import CsvSource
-from agora.sources._compression import DamagedError, decompressed, kind_of
+from agora.sources.compression import DamagedError, decompressed, kind_of
 
 _zstd = zstandard.ZstdCompressor(write_checksum=True).compress
 _SKIPPABLE = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 
 from agora.errors import AgoraError, ConfigError
-from agora.sources import CsvSource, Malformed, _textfile
+from agora.sources import CsvSource, Malformed, textfile
 
 
 @attrs.frozen
@@ -329,7 +329,7 @@ def test_any_text_in_any_blocks_is_read_as_csv_reads_it(reading, tmp_path_factor
     path.write_bytes(text.encode())
     source = CsvSource(path, header=False, columns=["x", "y"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_textfile, "_BLOCK", block)
+        patch.setattr(textfile, "_BLOCK", block)
         taken = reading.rows_and_positions(source)
         got = [row[1] if isinstance(row, tuple) else list(row.values()) for row, _ in taken]
         assert got == _reference(text.removeprefix("\ufeff"), 2)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from agora.errors import ConfigError
-from agora.sources import JsonLinesSource, _textfile
+from agora.sources import JsonLinesSource, textfile
 
 
 @attrs.frozen
@@ -201,7 +201,7 @@ def test_any_lines_in_any_blocks_are_read_line_by_line(reading, tmp_path_factory
     source = JsonLinesSource(path)
     for size in (block, 65536):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_textfile, "_BLOCK", size)
+            patch.setattr(textfile, "_BLOCK", size)
             taken = reading.rows_and_positions(source)
             assert [row[1] if isinstance(row, tuple) else row for row, _ in taken] == _reference(text)
             for index, (_, position) in enumerate(taken):

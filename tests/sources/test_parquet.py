@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from agora.errors import AgoraError, ConfigError
-from agora.sources import ParquetSource, _parquetfile
+from agora.sources import ParquetSource, parquetfile
 
 
 @attrs.frozen
@@ -149,7 +149,7 @@ def test_rows_are_counted_against_the_footer(reading, tmp_path, monkeypatch):
             for batch in super().iter_batches(*args, **kwargs):
                 yield batch.slice(0, 2)
 
-    monkeypatch.setattr(_parquetfile.pq, "ParquetFile", Short)
+    monkeypatch.setattr(parquetfile.pq, "ParquetFile", Short)
     rows, error = reading.until_error(ParquetSource(path))
     assert rows == [{"n": 1}, {"n": 2}]
     assert "row group 0 has 2 of its 3 rows" in str(error)
@@ -174,13 +174,13 @@ def test_an_error_of_the_disk_is_itself_and_not_damage(reading, tmp_path, monkey
         self.error = OSError("disk")
         raise self.error
 
-    opened = _parquetfile._ParquetFile.open
+    opened = parquetfile._ParquetFile.open
 
     def broken(self):
-        monkeypatch.setattr(_parquetfile._Handle, "read", fail)
+        monkeypatch.setattr(parquetfile._Handle, "read", fail)
         opened(self)
 
-    monkeypatch.setattr(_parquetfile._ParquetFile, "open", broken)
+    monkeypatch.setattr(parquetfile._ParquetFile, "open", broken)
     with pytest.raises(OSError, match=r"^disk$"):
         reading.rows(ParquetSource(path))
 
@@ -195,7 +195,7 @@ def test_every_position_resumes_whatever_the_row_groups(reading, tmp_path_factor
             writer.write_table(pa.table({"n": pa.array([next(numbers) for _ in range(size)], pa.int64())}))
     source = ParquetSource(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_parquetfile, "_ROWS", batch)
+        patch.setattr(parquetfile, "_ROWS", batch)
         taken = reading.rows_and_positions(source)
         assert [row["n"] for row, _ in taken] == list(range(sum(groups)))
         for index, (_, position) in enumerate(taken):

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
 from agora.seam import Files
-from agora.sources._convert import Conversion, converted
-from agora.sources._filerun import OpenedFile, Piece
-from agora.sources._paths import InputFile
-from agora.sources._reader import HEAD, TAIL, open_file, size_of
-from agora.sources._resume import FilePosition, Fingerprint, changed, check_head, check_tail
+from agora.sources.convert import Conversion, converted
+from agora.sources.filerun import OpenedFile, Piece
+from agora.sources.paths import InputFile
+from agora.sources.reader import HEAD, TAIL, open_file, size_of
+from agora.sources.resume import FilePosition, Fingerprint, changed, check_head, check_tail
 
 __all__ = ["open_parquet"]
 

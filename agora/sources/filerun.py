@@ -13,10 +13,10 @@ from agora import seam
 from agora.errors import AgoraError
 from agora.records import Position, Record
 from agora.seam import Files
-from agora.sources._paths import InputFile, PathOption, covers, expand, patterns_of
-from agora.sources._resume import FilePosition, Resume, plan
-from agora.sources._rows import Place
 from agora.sources.base import Block
+from agora.sources.paths import InputFile, PathOption, covers, expand, patterns_of
+from agora.sources.resume import FilePosition, Resume, plan
+from agora.sources.rows import Place
 
 __all__ = ["FileRun", "OpenFile", "OpenedFile", "Piece"]
 

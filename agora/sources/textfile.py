@@ -12,10 +12,10 @@ import attrs
 from agora.errors import AgoraError
 from agora.records import Record
 from agora.seam import Files
-from agora.sources._filerun import OpenedFile, Piece
-from agora.sources._paths import InputFile
-from agora.sources._reader import TAIL, ByteReader
-from agora.sources._resume import FilePosition, Fingerprint, changed, check_head, check_tail
+from agora.sources.filerun import OpenedFile, Piece
+from agora.sources.paths import InputFile
+from agora.sources.reader import TAIL, ByteReader
+from agora.sources.resume import FilePosition, Fingerprint, changed, check_head, check_tail
 
 __all__ = ["Parsed", "TextParser", "open_text"]
 

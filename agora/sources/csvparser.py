@@ -7,8 +7,8 @@ import attrs
 
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
-from agora.sources._convert import Conversion, converted
-from agora.sources._csvtext import (
+from agora.sources.convert import Conversion, converted
+from agora.sources.csvtext import (
     Entries,
     Fault,
     Text,
@@ -19,8 +19,8 @@ from agora.sources._csvtext import (
     rows_one_by_one,
     whole_lines,
 )
-from agora.sources._reader import ByteReader
-from agora.sources._textfile import Parsed
+from agora.sources.reader import ByteReader
+from agora.sources.textfile import Parsed
 
 __all__ = ["CsvParser", "Dialect"]
 

@@ -13,7 +13,7 @@ import attrs
 
 from agora.errors import SourceChanged
 from agora.records import Position
-from agora.sources._paths import InputFile
+from agora.sources.paths import InputFile
 
 __all__ = ["FilePosition", "Fingerprint", "Resume", "changed", "check_head", "check_tail", "plan"]
 

@@ -15,9 +15,9 @@ import msgspec
 
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
-from agora.sources._convert import Conversion, convert, converted
-from agora.sources._reader import ByteReader
-from agora.sources._textfile import Parsed
+from agora.sources.convert import Conversion, convert, converted
+from agora.sources.reader import ByteReader
+from agora.sources.textfile import Parsed
 
 __all__ = ["JsonLinesParser"]
 

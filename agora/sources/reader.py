@@ -12,7 +12,7 @@ import attrs
 
 from agora.errors import AgoraError
 from agora.seam import Files
-from agora.sources._compression import DamagedError, decompressed, kind_of
+from agora.sources.compression import DamagedError, decompressed, kind_of
 
 __all__ = ["HEAD", "TAIL", "ByteReader", "open_file", "size_of"]
 
