@@ -20,6 +20,7 @@ from agora.sources.resume import FilePosition, Fingerprint, changed, check_head,
 __all__ = ["Parsed", "TextParser", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
+_LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded whatever the file is
 
 
 @attrs.frozen
@@ -114,6 +115,12 @@ class _TextFile:
         self._step = _BLOCK if parsed.consumed else 2 * self._step
         self.done = reader.at_end
         self.failure = reader.damage if reader.at_end else None
+        if not self.done and len(self._data) > _LONGEST:
+            self.done = True
+            self.failure = AgoraError(
+                f"{self.file.name}, line {self.line + 1} (byte {self.offset}): no end of the record within "
+                f"{_LONGEST >> 20} MiB; is this a text file of records?"
+            )
         return Piece(parsed.rows, parsed.malformed, position, parsed.original)
 
     def close(self) -> None:

@@ -2,14 +2,16 @@
 
 import datetime
 import json
+from contextlib import aclosing
 from decimal import Decimal
+from pathlib import Path
 
 import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from agora.errors import ConfigError
+from agora.errors import AgoraError, ConfigError
 from agora.sources import JsonLinesSource, textfile
 
 
@@ -206,3 +208,18 @@ def test_any_lines_in_any_blocks_are_read_line_by_line(reading, tmp_path_factory
             assert [row[1] if isinstance(row, tuple) else row for row, _ in taken] == _reference(text)
             for index, (_, position) in enumerate(taken):
                 assert reading.rows(source, position) == [row for row, _ in taken[index + 1 :]]
+
+
+async def test_a_file_without_line_ends_is_refused_and_not_read_into_memory_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(textfile, "_LONGEST", 1024 * 1024)
+    (tmp_path / "blob").write_bytes(b'{"a":1}\n' + b"x" * 8 * 1024 * 1024)
+    source = JsonLinesSource(tmp_path / "blob")
+    await source.prepare_resume(None)
+    seen = []
+    with pytest.raises(AgoraError, match=r"line 2 \(byte 8\): no end of the record within 1 MiB"):
+        async with aclosing(source.stream()) as records:
+            async for record in records:
+                seen.append(record)
+    assert seen == [{"a": 1}]
