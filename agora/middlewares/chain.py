@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import attrs
 
+from agora.copying import keep
 from agora.middlewares.step import Step, StepKind, step_from
 from agora.records import Record
 
@@ -51,12 +52,13 @@ class MiddlewareChain:
 
 
 async def _apply(step: Step, record: Record) -> Sequence[Record]:
+    before = keep(record) if step.on_error == "pass" else None
     try:
         return await _results(step, record)
     except Exception:
         if step.on_error != "pass":
             raise
-        return [record]
+        return [before]
 
 
 async def _results(step: Step, record: Record) -> Sequence[Record]:

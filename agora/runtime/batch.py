@@ -12,10 +12,10 @@ from typing import Literal, Protocol, TypeAlias
 import attrs
 import trio
 
+from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY, Entry
 from agora.middlewares.step import Policy
 from agora.records import Json, Position, Record
-from agora.runtime.copying import keep
 from agora.sources.base import Block
 
 __all__ = ["Batch", "BlockOrigin", "Cut", "End", "EntryPoint", "Failure", "Origin", "StreamOrigin"]
@@ -78,7 +78,8 @@ class Failure:
     """A record that failed, on its way to the writer, who decides what it leads to."""
 
     offset: int
-    """The source record, counted from the batch's first; -1 for a record of `finish()` behind all of them."""
+    """The source record, counted from the batch's first; the batch's `count` for a record of `finish()`, which stands
+    behind all of them."""
     stage: str
     error: Exception
     policy: Policy
@@ -113,7 +114,7 @@ class Batch:
     rows: list[Record]
     """The records that are left, in source order."""
     index: Sequence[int]
-    """Of each row the offset of its source record."""
+    """Of each row the offset of its source record; `count` for a record of `finish()`."""
     origin: Origin
     failures: list[Failure] = attrs.field(factory=list)
     halt: Failure | None = None
@@ -148,13 +149,15 @@ class Batch:
         self.index = self.index[:position]
         if self.entries is not None:
             del self.entries[position:]
-        self.failures = [failure for failure in self.failures if failure.offset <= halt.offset]
+        self.failures[:] = [failure for failure in self.failures if failure.offset <= halt.offset]
         self.halt = halt
         self.cut = self.end = None
 
     def slice(self, rows: list[Record], index: list[int], entries: list[EntryPoint] | None) -> "Batch":
-        """A further slice of the same source records, which isn't the last one; takes the failures along."""
-        failures, self.failures = self.failures, []
+        """A further slice of the same source records, which isn't the last one; takes along the failures of the records
+        that it is through with."""
+        failures = [failure for failure in self.failures if failure.offset <= index[-1]]
+        self.failures[:] = [failure for failure in self.failures if failure.offset > index[-1]]
         return attrs.evolve(
             self,
             rows=rows,

@@ -11,10 +11,10 @@ from typing import Any
 import attrs
 import trio
 
+from agora.copying import keep
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
 from agora.runtime.batch import Batch
-from agora.runtime.copying import keep
 from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
 from agora.runtime.segment import BatchSegment, Emit, Output, batch_results, sender, settle_results
@@ -203,20 +203,21 @@ class BufferedStage:
         walk = Walk(steps=(step,), rules=self.rules, pace=self.pace, put=output.put, failures=batch.failures)
         for place, result in enumerate(slots.in_order()):
             self.rules.count(step).entered += 1
-            record, offset, entry = batch.rows[place], batch.index[place], batch.entry(place)
+            record = batch.rows[place] if slots.befores is None else slots.befores[place]
+            offset, entry = batch.index[place], batch.entry(place)
             if type(result) is not _Failed:
                 await walk.children(step, record, result, offset, 1, entry)
             elif not await walk.failed(step, record, result.error, offset, entry):
-                await output.put(slots.befores[place] if slots.befores is not None else record, offset, entry)
+                await walk.children(step, record, [record], offset, 1, entry)
             if walk.halt is not None:
                 output.halt = walk.halt
                 break
         output.close()
 
     def _row_results(self, slots: Slots) -> list[Record | None | Exception]:
+        rows = slots.batch.rows
         if slots.befores is not None:
             slots.batch.rows = list(slots.befores)
-        rows = slots.batch.rows
         keep_row = self.step.kind is StepKind.FILTER
         return [
             result.error

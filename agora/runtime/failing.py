@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY, Entry
 from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
-from agora.runtime.copying import keep
 from agora.runtime.counting import StageCount
 from agora.runtime.states import StepStates
 

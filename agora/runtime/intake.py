@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 import attrs
 import trio
 
+from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Policy
 from agora.records import Malformed, Position, Record
 from agora.runtime.batch import Batch, BlockOrigin, Cut, End, Failure, Origin, StreamOrigin
-from agora.runtime.copying import keep
 from agora.runtime.credits import Credits
 from agora.sources.base import Block
 

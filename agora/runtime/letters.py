@@ -67,18 +67,19 @@ class LetterBox:
 
     def letter(self, batch: Batch, failure: Failure) -> DLQRecord:
         """See `Letters`."""
-        behind = not 0 <= failure.offset < batch.count
-        ordinal = batch.first + (batch.count - 1 if behind else failure.offset)
+        behind = failure.offset >= batch.count  # a record of finish(), which belongs to the last ordinal
+        ordinal = batch.first + min(failure.offset, batch.count - 1)
         own = failure.stage == "source" or behind
         original = failure.original if own else batch.origin.original(failure.offset)
-        nth = self._nth[ordinal, failure.stage]
-        self._nth[ordinal, failure.stage] += 1
+        place = f"{failure.stage} finish" if behind else failure.stage
+        nth = self._nth[ordinal, place]
+        self._nth[ordinal, place] += 1
         return DLQRecord(
             id=letter_id(
                 pipeline=self.pipeline,
                 run_id="" if self.resumes else self.run_id,
                 ordinal=max(ordinal, 0),
-                stage=failure.stage,
+                stage=place,
                 nth=nth,
             ),
             pipeline=self.pipeline,

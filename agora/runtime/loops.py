@@ -11,9 +11,9 @@ from typing import Any
 
 import attrs
 
+from agora.copying import keep
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
-from agora.runtime.copying import keep
 
 __all__ = ["Loop"]
 

@@ -42,6 +42,7 @@ class Pace:
         """Let the loop have its turn. A trio checkpoint."""
         self.flag.clear()
         await trio.lowlevel.checkpoint()
+        self.touch()  # the work goes on: it must be watched further
 
     @contextmanager
     def watching(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import attrs
 import trio
 
+from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step
 from agora.records import Record
@@ -105,7 +106,7 @@ class RowSegment:
                 await self._run_loop(self._loop, batch)
             else:
                 await self._walk_rows(batch, output)
-        if batch.end == "exhausted" and batch.halt is None:
+        if batch.end == "exhausted" and batch.halt is None and output.halt is None:
             await self._finish(batch, output)
         if output.used:
             output.close()
@@ -211,12 +212,12 @@ class RowSegment:
                         continue
                     self.rules.count(step).left += 1
                     entry = self.rules.entry_after(step, record) if self.rules.letters else SOURCE_ENTRY
-                    await walk.through(record, batch.count - 1, number + 1, entry)
+                    await walk.through(record, batch.count, number + 1, entry)
                     if walk.halt is not None:
                         break
             except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
                 walk.halt = Failure(
-                    offset=batch.count - 1, stage=step.stage, error=error, policy="stop", entry=None
+                    offset=batch.count, stage=step.stage, error=error, policy="stop", entry=None
                 )
             if walk.halt is not None:
                 output.halt = walk.halt
@@ -240,7 +241,7 @@ class Output:
     _entries: list[EntryPoint] = attrs.field(factory=list)
 
     async def put(self, record: Record, offset: int, entry: EntryPoint) -> None:
-        if len(self._rows) >= self.size and self.batch.count:
+        if len(self._rows) >= self.size:
             rows, index, entries = self._rows, self._index, self._entries
             self._rows, self._index, self._entries = [], [], []
             await self.emit(self.batch.slice(rows, index, entries))
@@ -305,7 +306,7 @@ class BatchSegment:
             rows = [record for record in held or () if record is not None]
         except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
             failure = Failure(
-                offset=batch.count - 1, stage=self.step.stage, error=error, policy="stop", entry=None
+                offset=batch.count, stage=self.step.stage, error=error, policy="stop", entry=None
             )
             batch.truncate(len(batch.rows), failure)
             return
@@ -313,7 +314,7 @@ class BatchSegment:
             self.rules.entry_after(self.step, row) if self.rules.letters else SOURCE_ENTRY for row in rows
         ]
         batch.entries = [*(batch.entry(row) for row in range(len(batch.rows))), *entries]
-        batch.index = [*batch.index, *([batch.count - 1] * len(rows))]
+        batch.index = [*batch.index, *([batch.count] * len(rows))]
         batch.rows = [*batch.rows, *rows]
         self.rules.count(self.step).left += len(rows)
 
@@ -323,7 +324,7 @@ async def batch_results(
 ) -> list[Record | None | Exception]:
     """One result a row. Under the policy `"stop"`, nothing behind the first culprit is run: the results end
     there."""
-    state = step.snapshot() if step.snapshot is not None else None
+    state = keep(step.snapshot()) if step.snapshot is not None else None
     try:
         answer: Any = await maybe_await(step.call(list(rows)))
         results = list(answer)

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, MutableMapping
 
 import attrs
 
+from agora.copying import keep
 from agora.errors import ConfigError
 from agora.middlewares.step import Step
 from agora.records import Json
 from agora.runtime.batch import Cut
-from agora.runtime.copying import keep
 
 __all__ = ["StepStates", "UnusableState"]
 

@@ -76,7 +76,7 @@ class Stream:
         limits = spec.limits
         adaptive = AdaptiveLimit(limits) if limits.kind == "adaptive" else None
         self._credits = Credits(limits.min_in_flight)
-        self.tally = Tally(multiplies=any(step.multiplies for step in spec.chain.steps))
+        self.tally = Tally(multiplies=any(map(_multiplies, spec.chain.steps)))
         self.intake = self._new_intake()
         self._reader = Reader(
             intake=self.intake,
@@ -252,6 +252,10 @@ class Stream:
         else:
             segment = RowSegment(steps=group, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
         return partial(run_segment, segment, self.spans, receive, send)
+
+
+def _multiplies(step: Step) -> bool:
+    return step.multiplies or callable(getattr(step.part, "finish", None))
 
 
 async def _first(event: trio.Event, scope: trio.CancelScope) -> None:

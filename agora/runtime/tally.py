@@ -5,6 +5,7 @@ rest.
 """
 
 from collections.abc import Collection
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 
@@ -12,10 +13,16 @@ from agora.runtime.batch import Batch
 
 __all__ = ["Tally"]
 
+Outcome: TypeAlias = Literal["dead", "skipped", "written", "dropped"]
+
+_RANKS: tuple[Outcome, ...] = get_args(Outcome)
+"""The former beats the latter."""
+
 
 @attrs.define
 class Tally:
-    """Counts of a run. `multiplies`: whether several rows may come of one source record."""
+    """Counts of a run. `multiplies`: whether several rows may come of one source record (of the last one by `finish()`,
+    too)."""
 
     multiplies: bool
     read: int = 0
@@ -27,6 +34,8 @@ class Tally:
     _alive: set[int] = attrs.field(factory=set)
     _dead: set[int] = attrs.field(factory=set)
     _passed_over: set[int] = attrs.field(factory=set)
+    _last: Outcome | None = None
+    """Of the last source record so far: what `finish()` gives in a later batch still counts as coming of it."""
 
     def add(
         self,
@@ -44,23 +53,49 @@ class Tally:
         self.written += written
         if batch.last and not self.multiplies and not dead and not skipped:
             self.read += batch.count
-            self.dropped += max(0, batch.count - len(batch.index) + len(unwanted))
+            self.dropped += batch.count - len(batch.index) + len(unwanted)
+            if batch.count:
+                came = bool(batch.index) and batch.index[-1] == batch.count - 1
+                self._last = "written" if came and len(batch.index) - 1 not in unwanted else "dropped"
             return
-        self._dead.update(dead)
-        self._passed_over.update(skipped)
-        self._alive.update(
-            offset for row, offset in enumerate(batch.index) if row not in unwanted and offset >= 0
-        )
+        last = batch.count - 1  # records of finish() stand behind it, and belong to it
+        self._dead.update(min(offset, last) for offset in dead)
+        self._passed_over.update(min(offset, last) for offset in skipped)
+        self._alive.update(min(offset, last) for row, offset in enumerate(batch.index) if row not in unwanted)
         if batch.last:
             self._close(batch.count)
 
     def _close(self, count: int) -> None:
-        skipped = self._passed_over - self._dead
+        if count:
+            self._last = self._outcome(count - 1)
+        else:
+            self._reopen_last()
         settled = self._dead | self._passed_over
         self.read += count
         self.dead_lettered += len(self._dead)
-        self.skipped += len(skipped)
-        self.dropped += max(0, count - len(settled) - len(self._alive - settled))
+        self.skipped += len(self._passed_over - self._dead)
+        self.dropped += count - len(settled | self._alive)
         self._alive.clear()
         self._dead.clear()
         self._passed_over.clear()
+
+    def _outcome(self, offset: int) -> Outcome:
+        if offset in self._dead:
+            return "dead"
+        if offset in self._passed_over:
+            return "skipped"
+        return "written" if offset in self._alive else "dropped"
+
+    def _reopen_last(self) -> None:
+        """Count the last source record anew: a batch without any holds only what `finish()` gave."""
+        before, now = self._last, self._outcome(-1)
+        if before is None or _RANKS.index(now) >= _RANKS.index(before):
+            now = before or now
+        self._last = now
+        for offsets in (self._dead, self._passed_over, self._alive):
+            offsets.clear()
+        if now == before or (before is None and now in ("written", "dropped")):
+            return
+        self.dead_lettered += now == "dead"
+        self.skipped += (now == "skipped") - (before == "skipped")
+        self.dropped -= before == "dropped"

@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 
+from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
-from agora.runtime.copying import keep
 from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
 
@@ -55,7 +55,8 @@ class Walk:
                 if step.kind is StepKind.FILTER:
                     result = record if result else None
             if step.multiplies:
-                await self.children(step, record, result, offset, position + 1, entry)
+                parent = record if before is None else before
+                await self.children(step, parent, result, offset, position + 1, entry)
                 return
             if result is None:
                 count.dropped += 1
@@ -69,7 +70,11 @@ class Walk:
     async def children(
         self, step: Step, parent: Record, children: Any, offset: int, start: int, entry: EntryPoint
     ) -> None:
-        """Pass each child on as it is drawn; what was drawn before the step fails has been passed on."""
+        """Pass each child on as it is drawn; what was drawn before the step fails has been passed on.
+
+        Where the policy is `"pass"`, all are drawn first: the record goes on in place of them. `parent` is the
+        record as it entered the step.
+        """
         count = self.rules.count(step)
         before = count.left
 
@@ -83,6 +88,9 @@ class Walk:
                 await self.pace.give_way()
 
         try:
+            if step.on_error == "pass":
+                async with aclosing(_draw(children)) as drawn:
+                    children = [child async for child in drawn]
             async with aclosing(_draw(children)) as drawn:
                 async for child in drawn:
                     await pass_on(child)
