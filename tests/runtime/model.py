@@ -473,7 +473,9 @@ class _Fold:
             raise _Halt
         if policy == "dead_letter":
             seen.add("dead")
-            self.out.letters.append((self.ordinal, stage, str(error), _copy(self.original), *entry, processed))
+            self.out.letters.append(
+                (self.ordinal, stage, str(error), _copy(self.original), *entry, processed)
+            )
         else:
             seen.add("skipped")
 
@@ -517,5 +519,3 @@ class _Fold:
                 following = self.steps[position + 1].name if position + 1 < len(self.steps) else None
                 given = {**record, "key": record["key"] + "f"}
                 self.through(given, position + 1, (following, _copy(given)))
-
-

@@ -62,7 +62,9 @@ def build(
         if step.mode == "buffered":
             options["concurrency"] = step.concurrency
         parts[step.name] = part = step.part()
-        method = {"map": "map", "filter": "filter", "list": "flat_map", "lazy": "flat_map"}.get(step.kind, "pipe")
+        method = {"map": "map", "filter": "filter", "list": "flat_map", "lazy": "flat_map"}.get(
+            step.kind, "pipe"
+        )
         pipeline = getattr(pipeline, method)(part, **options)
     written: dict[str, ListSink] = {}
     for number, port in enumerate(ports):
@@ -74,7 +76,9 @@ def build(
         )
         written[port.name] = sink
         where = port.wants if port.where is not None else None
-        pipeline = pipeline.to(sink, name=port.name, on_error=port.policy, where=where, otherwise=port.otherwise)
+        pipeline = pipeline.to(
+            sink, name=port.name, on_error=port.policy, where=where, otherwise=port.otherwise
+        )
     store = CountingStore() if how.every is not None else None
     queue: Any = None
     if dlq:
@@ -83,7 +87,9 @@ def build(
         checkpoint_store=store,
         checkpoint_every=how.every,
         dlq=queue,
-        backpressure=Backpressure.adaptive(2, 64, 0.2) if how.limit is None else Backpressure.fixed(how.limit),
+        backpressure=Backpressure.adaptive(2, 64, 0.2)
+        if how.limit is None
+        else Backpressure.fixed(how.limit),
         batch_size=how.batch_size,
         linger=how.linger,
     )
@@ -146,7 +152,10 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
         if how.limit is not None:
             assert summary.peak_in_flight <= how.limit
         if store is not None:
-            assert len(store.saved) == -(-count // how.every) == summary.checkpoints
+            regular = -(-count // how.every)
+            given_late = any(step.kind == "hold" for step in steps) and count % how.every == 0
+            assert len(store.saved) == summary.checkpoints
+            assert regular <= len(store.saved) <= regular + given_late
             assert (store.saved or store.completed)[-1].ordinal == count
         return
     assert error is not None
@@ -155,9 +164,10 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
     failed_sink = [port.name for port in ports].index(want.halted_sink) if want.halted_sink else None
     for number, (name, sink) in enumerate(written.items()):
         due = want.sinks[name]
-        if failed_sink is None or number >= failed_sink:
+        exact = failed_sink is None or number > failed_sink
+        if exact or (number == failed_sink and sink.how != "rejected"):
             assert sink.records == due
-        else:  # it was given its part of the batch before the other refused
+        else:  # it had accepted its part of the batch before it, or a sink behind it, refused a record
             assert sink.records[: len(due)] == due
     if store is None and queue is not None:
         for letter in want.letters:
@@ -165,7 +175,9 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
         assert all(letter in want.letters or letter[0] == want.halted_at for letter in got)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(data=st.data(), count=st.integers(0, 25), how=hows, dlq=st.booleans())
 def test_a_run_gives_what_one_record_after_the_other_gives(
     data: st.DataObject, count: int, how: How, dlq: bool
