@@ -116,10 +116,11 @@ class Writer:
         stop_at = len(rows)
         for port, chosen, errors in zip(self.ports, routes, unrouted, strict=True):
             taken: Sequence[int] = range(len(rows)) if chosen is None else chosen
-            if stop_at < len(rows):
-                taken = [position for position in taken if position < stop_at]
+            bad_here = {position: error for position, error in errors.items() if position < stop_at}
+            end = min(bad_here, default=stop_at) if port.policy == "stop" else stop_at
+            if end < len(rows):
+                taken = [position for position in taken if position < end]
             port.count.entered += len(taken)
-            bad_here = dict(errors)
             if taken:
                 sent = rows if len(taken) == len(rows) else [rows[position] for position in taken]
                 bad_here |= {
