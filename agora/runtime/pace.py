@@ -79,7 +79,7 @@ class Pace:
 
     def _rest(self) -> None:
         self._work.clear()
-        if not self._idle:  # touched in between
+        if not self._idle or self._stop.is_set():  # touched, or told to stop, in between
             self._work.set()
 
     def _answer(self) -> None:
