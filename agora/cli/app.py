@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from agora._version import __version__
 
@@ -30,6 +30,7 @@ app = App(
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
+    default_parameter=Parameter(negative=(), show_default=False),
 )
 _dlq = App(name="dlq", help="Look at, replay and purge dead letters.")
 _checkpoint = App(name="checkpoint", help="Look at and reset the checkpoint.")

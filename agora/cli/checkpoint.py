@@ -15,7 +15,7 @@ from agora.cli.target import Name, Target, open_target
 
 __all__ = ["Yes", "reset", "show"]
 
-Yes = Annotated[bool, Parameter(negative="", help="Don't ask.")]
+Yes = Annotated[bool, Parameter(help="Don't ask.")]
 
 
 def show(

@@ -16,7 +16,7 @@ def explain(
     name: Name = None,
     /,
     *,
-    mermaid: Annotated[bool, Parameter(negative="", help="Print the stages as a Mermaid diagram.")] = False,
+    mermaid: Annotated[bool, Parameter(help="Print the stages as a Mermaid diagram.")] = False,
     output: Output = Output(),  # noqa: B008  - frozen
 ) -> int:
     """Show the stages of a pipeline, how they run, and what delivery they guarantee and why."""

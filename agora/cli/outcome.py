@@ -36,12 +36,8 @@ class UsageError(ConfigError):
 class Output:
     """How a command tells its results."""
 
-    json: Annotated[bool, Parameter(negative="")] = attrs.field(
-        default=False, metadata={"help": "Print one JSON object a line on stdout."}
-    )
-    traceback: Annotated[bool, Parameter(negative="")] = attrs.field(
-        default=False, metadata={"help": "Show the whole traceback of an error."}
-    )
+    json: Annotated[bool, Parameter(help="Print one JSON object a line on stdout.")] = False
+    traceback: Annotated[bool, Parameter(help="Show the whole traceback of an error.")] = False
 
 
 def ending(output: Output, command: Callable[[], int]) -> int:

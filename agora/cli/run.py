@@ -15,6 +15,7 @@ from agora.cli.dryrun import dry_run
 from agora.cli.outcome import Exit, Output, UsageError, ending
 from agora.cli.output import print_json, print_text
 from agora.cli.signals import Interruption
+from agora.cli.state import can_be_read
 from agora.cli.supervise import run_interruptibly, say, summary_object, writes_stdout
 from agora.cli.target import Name, Target, open_target
 from agora.runtime.report import RunSummary
@@ -31,20 +32,19 @@ class RunOptions:
     dry_run: Annotated[
         bool,
         Parameter(
-            negative="",
             help="Check the parts, then take up to --max-records (or 1,000) records from the beginning "
             "through the steps, but write no sink, dead letter or state. Steps that act on the world do so.",
         ),
     ] = False
     restart: Annotated[
-        bool, Parameter(negative="", help="Undo what earlier runs wrote and start over from the beginning.")
+        bool, Parameter(help="Undo what earlier runs wrote and start over from the beginning.")
     ] = False
     allow_source_change: Annotated[
-        bool, Parameter(negative="", help="Go on from the checkpoint though the source isn't what it was.")
+        bool, Parameter(help="Go on from the checkpoint though the source isn't what it was.")
     ] = False
-    fail_on_dead_letters: Annotated[
-        bool, Parameter(negative="", help="Exit with 3 if records were dead-lettered.")
-    ] = False
+    fail_on_dead_letters: Annotated[bool, Parameter(help="Exit with 3 if records were dead-lettered.")] = (
+        False
+    )
 
 
 def run(
@@ -75,7 +75,13 @@ def run(
             max_records=options.max_records,
         )
         summary, interruption = run_interruptibly(bound, work, options.max_records)
-        return _told(bound, summary, interruption, options, output)
+        code = _told(bound, summary, interruption, output)
+        if summary is not None and summary.dead_lettered:
+            look = f"; see agora dlq list {target} {name or ''}".rstrip() if can_be_read(bound) else ""
+            say(f"{summary.dead_lettered:,} of {summary.read:,} records were dead-lettered{look}")
+            if code == Exit.OK and options.fail_on_dead_letters:
+                code = Exit.DEAD_LETTERS
+        return code
 
     return ending(output, command)
 
@@ -84,7 +90,6 @@ def _told(
     bound: BoundPipeline,
     summary: RunSummary | None,
     interruption: Interruption,
-    options: RunOptions,
     output: Output,
 ) -> int:
     """Tell how it ended; the exit code."""
@@ -99,8 +104,5 @@ def _told(
         print(summary, file=sys.stderr, flush=True)
     else:
         print_text(summary)
-    if summary.dead_lettered:
-        say(f"{summary.dead_lettered:,} of {summary.read:,} records were dead-lettered; see agora dlq list")
-    if interruption.exit_code is not None and summary.status == "stopped":
-        return interruption.exit_code
-    return Exit.DEAD_LETTERS if summary.dead_lettered and options.fail_on_dead_letters else Exit.OK
+    stopped = summary.status == "stopped"
+    return interruption.exit_code if stopped and interruption.exit_code is not None else Exit.OK

@@ -13,7 +13,7 @@ from agora.state import CheckpointStore, opened
 from agora.state.base import StateBackend
 from agora.state.lease import acquire
 
-__all__ = ["checkpoint_store", "leased", "letter_queue"]
+__all__ = ["can_be_read", "checkpoint_store", "leased", "letter_queue"]
 
 
 def checkpoint_store(bound: BoundPipeline) -> CheckpointStore:
@@ -33,12 +33,17 @@ def letter_queue(bound: BoundPipeline) -> Any:
         raise UsageError(
             f'pipeline {bound.name!r} has no dead-letter queue; give it dlq = {{ type = "state" }}'
         )
-    if not all(callable(getattr(queue, method, None)) for method in ("read", "delete")):
+    if not can_be_read(bound):
         raise UsageError(
             f"the dead-letter queue of pipeline {bound.name!r} ({type(queue).__name__}) can be written only: "
             "look at what it wrote"
         )
     return queue
+
+
+def can_be_read(bound: BoundPipeline) -> bool:
+    """Whether the dead-letter queue is one that letters can be read from and deleted in."""
+    return all(callable(getattr(bound.spec.dlq, method, None)) for method in ("read", "delete"))
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ def test_a_run_writes_its_output_and_ends_with_the_summary(process, directory):
     assert lines(directory / "large.jsonl") == WRITTEN
     assert done.stdout.startswith("orders: completed in ")
     assert "read 10" in done.stdout
-    assert done.stderr == "agora: 1 of 10 records were dead-lettered; see agora dlq list\n"
+    assert done.stderr == "agora: 1 of 10 records were dead-lettered; see agora dlq list orders.toml\n"
 
 
 def test_a_pipeline_may_be_named(agora):
@@ -272,4 +272,18 @@ def test_help_names_the_commands_and_the_exit_codes(agora):
     assert done.returncode == 0
     for word in ("run", "explain", "dlq", "checkpoint", "Exit codes"):
         assert word in done.stdout
-    assert "--max-records" in agora("run", "--help").stdout
+    help_of_run = agora("run", "--help").stdout
+    assert "--max-records" in help_of_run
+    assert "--no-" not in help_of_run
+    assert "--empty-id" not in agora("dlq", "show", "--help").stdout
+
+
+def test_letters_in_a_file_are_told_without_a_command_that_cannot_read_them(agora, write):
+    write(
+        'source = { type = "csv", path = "orders.csv", types = { amount = "float" } }\n'
+        'middlewares = [{ import = "steps:double" }]\nsinks = [{ type = "null" }]\n'
+        'dlq = { type = "jsonl", path = "letters.jsonl" }'
+    )
+    done = agora("run", "p.toml", "--fail-on-dead-letters")
+    assert done.returncode == 3
+    assert done.stderr == "agora: 2 of 10 records were dead-lettered\n"
