@@ -110,20 +110,32 @@ class CheckpointConfig:
 class PipelineConfig:
     """`[pipelines.NAME]`."""
 
-    source: SourceConfig
-    middlewares: list[StepConfig] = attrs.field(factory=list)
-    sinks: list[SinkConfig]
-    state: StateConfig | None = None
-    checkpoint: CheckpointConfig | None = None
-    dlq: DlqConfig | None = None
+    source: SourceConfig = attrs.field(metadata={"doc": "where records come from"})
+    middlewares: list[StepConfig] = attrs.field(
+        factory=list, metadata={"doc": "what happens to each record, in order"}
+    )
+    sinks: list[SinkConfig] = attrs.field(metadata={"doc": "where records go, each to all of them"})
+    state: StateConfig | None = attrs.field(
+        default=None, metadata={"doc": "where checkpoints and dead letters are kept"}
+    )
+    checkpoint: CheckpointConfig | None = attrs.field(
+        default=None, metadata={"doc": "save where a run is, so that the next one resumes; needs `state`"}
+    )
+    dlq: DlqConfig | None = attrs.field(
+        default=None, metadata={"doc": "where records that fail go; any sink, `state` for replay"}
+    )
     max_dead_letters: int | float | None = attrs.field(
         default=None, metadata={"doc": "a count, or a share of what was read, above which the run fails"}
     )
-    backpressure: BackpressureConfig | None = None
-    tracer: TracerConfig | None = None
+    backpressure: BackpressureConfig | None = attrs.field(
+        default=None, metadata={"doc": "how many records may be in flight"}
+    )
+    tracer: TracerConfig | None = attrs.field(default=None, metadata={"doc": "where spans go"})
     batch_size: int | None = attrs.field(default=None, metadata={"doc": "records in a batch at most"})
     linger: float | None = attrs.field(default=None, metadata={"doc": "seconds a part-filled batch may wait"})
-    require: Literal["exactly_once"] | None = None
+    require: Literal["exactly_once"] | None = attrs.field(
+        default=None, metadata={"doc": "refuse a pipeline that can't give it"}
+    )
 
 
 @attrs.frozen(kw_only=True)
