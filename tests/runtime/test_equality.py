@@ -176,7 +176,7 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 @given(data=st.data(), count=st.integers(0, 25), how=hows, dlq=st.booleans())
 def test_a_run_gives_what_one_record_after_the_other_gives(
