@@ -25,12 +25,14 @@ class RunContext:
     fence: int
     """Fencing number of the run's lease; 0 without a checkpoint store."""
     transactional: bool = False
-    """True where checkpoints are saved: `prepare`, `commit` and `recover` are called, with saved tokens. False: a sink's
-    target is published whole at the end of a successful run."""
+    """True where checkpoints are saved: `prepare`, `commit` and `recover` are called, with saved tokens.
+    False: a sink's target is published whole at the end of a successful run."""
     takeover: bool = False
-    """True where the lease was taken from a holder that isn't proven dead: it may still write to the files it has open."""
+    """True where the lease was taken from a holder that isn't proven dead: it may still write to the files it
+    has open."""
     replay: bool = False
-    """True in a replay of dead letters. Without checkpoints, a sink then adds to its target in place of replacing it."""
+    """True in a replay of dead letters. Without checkpoints, a sink then adds to its target in place of
+    replacing it."""
     state: MutableMapping[str, Json]
     """The part's own durable mapping; its changes are saved in the barrier's transaction."""
     logger: logging.LoggerAdapter[logging.Logger]

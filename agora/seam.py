@@ -103,7 +103,9 @@ class Seam:
 
     async def sleep(self, seconds: float) -> None:
         """Sleep by the real clock. Under a virtual clock it never returns: nothing real passes there."""
-        await (trio.sleep_forever() if is_virtual() else trio.sleep(seconds))
+        if is_virtual():
+            await trio.sleep_forever()
+        await trio.sleep(seconds)
 
     async def in_thread(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking `fn` in a worker thread under agora's own limiter; not abandoned on cancellation.

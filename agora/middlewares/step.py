@@ -129,7 +129,8 @@ def step_from(
     )
     if step.stateful and step.buffered:
         raise ConfigError(
-            f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: its state would depend on timing"
+            f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: "
+            "its state would depend on timing"
         )
     if step.stateful and step.restore is None:
         raise ConfigError(f"step {own_name!r} has snapshot() but no restore(state)")

@@ -12,7 +12,8 @@ REGIONS |= {"US": "Americas", "IN": "Asia"}
 
 
 def is_large(order: Order) -> bool:
-    return order["amount"] > 500
+    amount: float = order["amount"]
+    return amount > 500
 
 
 def add_quarter(order: Order) -> Order:
