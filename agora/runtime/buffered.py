@@ -90,12 +90,13 @@ class BufferedStage:
         self, spans: Spans, receive: trio.MemoryReceiveChannel[Batch], send: trio.MemorySendChannel[Batch]
     ) -> None:
         """Until the stream of batches ends and all has left, or a failure that ends the run has left."""
-        async with send, trio.open_nursery() as workers:
-            workers.start_soon(self._take, receive, workers)
-            await self._emit(spans, sender(send))
-            if self._halted:
-                await trio.sleep_forever()  # the writer ends the run when it gets there
-            workers.cancel_scope.cancel()
+        with send:
+            async with trio.open_nursery() as workers:
+                workers.start_soon(self._take, receive, workers)
+                await self._emit(spans, sender(send))
+                if self._halted:
+                    await trio.sleep_forever()  # the writer ends the run when it gets there
+                workers.cancel_scope.cancel()
 
     @property
     def _window(self) -> int:

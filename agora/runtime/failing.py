@@ -3,6 +3,7 @@ applied."""
 
 import inspect
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -14,7 +15,14 @@ from agora.runtime.batch import EntryPoint, Failure
 from agora.runtime.counting import StageCount
 from agora.runtime.states import StepStates
 
-__all__ = ["StepRules", "maybe_await"]
+__all__ = ["StepRules", "leaf", "maybe_await"]
+
+
+def leaf(error: Any) -> Any:
+    """The one exception inside groups of one, as nurseries make them; a group of several stays what it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def maybe_await(value: object) -> object:

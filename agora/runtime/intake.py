@@ -111,6 +111,7 @@ class Intake:
         """Take one record of a generator; True if it ended a batch."""
         if record is None:
             raise TypeError("the source yielded None, which is no record")
+        position = None if self.ask_position is None else self.ask_position()
         if not self._rows:
             self.began = trio.current_time()
             self.on_pending()
@@ -121,7 +122,7 @@ class Intake:
             self._copies.append(keep(record))
         if self.ask_position is not None:
             self._positions.append(self.position)
-            self.position = self.ask_position()
+            self.position = position
         self._count(1)
         if self.granted == 0 or self._at_border():
             self.flush()
@@ -156,6 +157,11 @@ class Intake:
             cut = self._new_cut(None)
             cut.completed = end == "exhausted"
         self._send_pending(cut=cut, end=end)
+
+    def close(self) -> None:
+        """Whoever asks for a cut or an end from now on is too late."""
+        if self.ended is None:
+            self.ended = "stopped"
 
     # Inside.
 

@@ -13,7 +13,7 @@ import trio
 
 from agora.context import RunContext
 from agora.runtime.closing import Closing
-from agora.runtime.failing import maybe_await
+from agora.runtime.failing import leaf, maybe_await
 
 __all__ = ["OpenParts", "reserved"]
 
@@ -133,6 +133,7 @@ class OpenParts:
             except Exception as error:
                 if not entered:
                     raise
+                error = leaf(error)
                 error.add_note(f"in the lifespan of {context.stage}")
                 self.on_lost(error)
 

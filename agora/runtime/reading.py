@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from agora.records import Record
+from agora.runtime.failing import leaf
 from agora.runtime.intake import Intake
 from agora.runtime.pace import Pace
 from agora.sources.base import Block, Demand
@@ -36,11 +37,14 @@ class Reader:
     """The user's source, duck-typed by the contract in `agora.sources.base`."""
     reading_since: float = 0.0
     """Time (trio's clock) at which credits were last taken, and reading could go on."""
+    late: Exception | None = None
+    """What the source raised when it was closed, everything of it read."""
+    _stopping: str | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _timer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     async def run(self) -> None:
-        """Read until the source is exhausted, fails, or is stopped. Always ends the stream of batches."""
+        """Read until the source is exhausted, fails, or is stopped; then end the stream of batches."""
         self.intake.on_pending = self._wake_timer
         async with trio.open_nursery() as timers:
             timers.start_soon(self._linger)
@@ -50,8 +54,9 @@ class Reader:
             timers.cancel_scope.cancel()
 
     def stop(self, reason: str) -> None:
-        """Cut here and end; synchronous, any number of times."""
-        self.intake.end("stopped", reason)
+        """Read no more, and end; synchronous, any number of times. A record that is just being given still comes."""
+        if self._stopping is None:
+            self._stopping = reason
         self._scope.cancel()
 
     async def _read(self) -> None:
@@ -64,12 +69,16 @@ class Reader:
                     await self._read_blocks()
                 else:
                     await self._read_stream()
-        except Exception as error:
-            if self.intake.ended is not None:
-                raise
-            self.intake.fail(_unwrapped(error))
+        except Exception as error:  # noqa: BLE001  - the writer raises it in source order
+            if self.intake.ended is None:
+                self.intake.fail(leaf(error))
+            else:
+                self.late = leaf(error)
         else:
-            self.intake.end("exhausted")
+            if self._stopping is None:
+                self.intake.end("exhausted")
+            else:
+                self.intake.end("stopped", self._stopping)
 
     async def _read_blocks(self) -> None:
         intake = self.intake
@@ -162,10 +171,3 @@ async def _closed(generator: _G) -> AsyncGenerator[_G]:
             rest = group.split(GeneratorExit)[1]
             if rest is not None:
                 raise rest from None
-
-
-def _unwrapped(error: Exception) -> Exception:
-    """The one real error of a group that a generator with tasks of its own raised."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

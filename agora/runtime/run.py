@@ -15,7 +15,7 @@ from agora.errors import AgoraError
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
-from agora.runtime.failing import maybe_await
+from agora.runtime.failing import leaf, maybe_await
 from agora.runtime.handle import RunHandle, RunOutcome
 from agora.runtime.letters import LetterBox, Letters
 from agora.runtime.opening import Opening, Start, check_paths
@@ -141,7 +141,7 @@ class Run:
                     await self._leave(parts)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _leaf(group) from None
+            raise leaf(group) from None
 
     async def _open(self, parts: OpenParts, nursery: trio.Nursery) -> None:
         opening = Opening(
@@ -189,6 +189,10 @@ class Run:
                 tasks.start_soon(self._guarded, task)
             await self._guarded(stream.write)
             tasks.cancel_scope.cancel()
+        if self._error is None and not stream.ended_in_order:
+            raise AgoraError(
+                "the stream broke off: a part let a Cancelled escape that belongs to no scope around it"
+            )
 
     def _barrier_dlq(self) -> list[SinkPort]:
         """The DLQ where it is a transactional sink of its own."""
@@ -201,7 +205,7 @@ class Run:
             await task()
         except Exception as error:  # noqa: BLE001  - raised by `execute` once everything is closed
             self._lost(error)
-        except trio.Cancelled:
+        except trio.Cancelled:  # noqa: ASYNC103  - what belongs to no scope becomes the run's error
             if trio.current_effective_deadline() != float("-inf"):
                 self._lost(
                     AgoraError("a part let a Cancelled escape that belongs to no scope around this run")
@@ -215,7 +219,7 @@ class Run:
 
     def _note(self, error: Exception) -> None:
         """The first error is the run's; later ones become notes on it."""
-        error = _leaf(error)
+        error = leaf(error)
         if self._error is None:
             self._error = error
             self.closing.begin()
@@ -303,10 +307,3 @@ def _stage_summary(count: StageCount) -> StageSummary:
         failed=count.failed,
         counts=dict(count.counts),
     )
-
-
-def _leaf(error: Any) -> Any:
-    """The one exception inside groups of one; a group of several stays what it is."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -71,7 +71,9 @@ async def run_segment(
     send: trio.MemorySendChannel[Batch],
 ) -> None:
     """The task of a segment: until the stream of batches ends, or a failure that ends the run has passed."""
-    async with send:
+    with (
+        send
+    ):  # without the turn of the loop that an async exit takes: an error must be noted before the end is seen
         emit = sender(send)
         async for batch in receive:
             with spans.steps(segment.steps, batch):

@@ -10,6 +10,7 @@ import trio
 
 from agora.backpressure import AdaptiveLimit
 from agora.checkpoint import Checkpoint
+from agora.errors import AgoraError
 from agora.middlewares.step import Step, StepKind
 from agora.runtime.barrier import Barrier
 from agora.runtime.batch import Batch
@@ -137,6 +138,7 @@ class Stream:
         await trio.lowlevel.checkpoint()
         if self._barrier is None:
             return None
+        wanted = self.intake.ordinal
         if self.intake.ended is not None:
             await self._ended.wait()
         else:
@@ -145,7 +147,10 @@ class Stream:
             async with trio.open_nursery() as nursery:  # the run may end before the cut is reached
                 nursery.start_soon(_first, saved, nursery.cancel_scope)
                 nursery.start_soon(_first, self._ended, nursery.cancel_scope)
-        return self._barrier.last
+        last = self._barrier.last
+        if wanted > (0 if last is None else last.ordinal):
+            raise AgoraError(f"run {self.run_id} ended before the checkpoint at record {wanted} was saved")
+        return last
 
     def stats(self) -> RunStats:
         """See `RunHandle.stats`."""
@@ -161,6 +166,11 @@ class Stream:
             checkpoint=self.last_checkpoint,
             rate=self.intake.read / elapsed if elapsed > 0 else 0.0,
         )
+
+    @property
+    def ended_in_order(self) -> bool:
+        """Whether the last batch was handled, and not merely the channel closed."""
+        return self._writer.ended
 
     @property
     def exhausted(self) -> bool:
@@ -232,8 +242,14 @@ class Stream:
         self._send.send_nowait(batch)
 
     async def _read(self) -> None:
-        with self._send:
-            await self._reader.run()
+        try:
+            with self._send:
+                await self._reader.run()
+        finally:
+            self.intake.close()
+        if self._reader.late is not None:
+            await self._ended.wait()  # what was read is delivered first
+            raise self._reader.late
 
     def _stage(
         self,

@@ -58,6 +58,8 @@ class Writer:
     dead_letter_limit: DeadLetterLimit
     pace: Pace
     spans: Spans
+    ended: bool = False
+    """True once the last batch is handled."""
     completed: bool = False
     """True once the source was exhausted and everything of it is handled."""
     failed: Failure | None = None
@@ -74,7 +76,7 @@ class Writer:
             if batch.last:
                 self.credits.release(batch.count)
             if batch.end is not None:
-                self.completed = batch.end == "exhausted"
+                self.ended, self.completed = True, batch.end == "exhausted"
                 return
 
     async def _next(self, receive: trio.MemoryReceiveChannel[Batch]) -> Batch | None:
