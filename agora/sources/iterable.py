@@ -79,7 +79,7 @@ class IterableSource:
             except BaseException:
                 # what was drawn before the failure comes before it
                 if rows:
-                    yield Block(rows)
+                    yield Block(rows)  # noqa: ASYNC104  - a plain iterator gave the error: it is no Cancelled
                 raise
             if rows:
                 yield Block(rows)

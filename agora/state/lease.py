@@ -187,10 +187,11 @@ async def _claim(
                 Put(_HOLDERS, pipeline, _encode(holder)),
             ]
         )
-    except BaseException as error:
+    except ExpectationFailed:
         await _give_back(lock)
-        if isinstance(error, ExpectationFailed):
-            return None
+        return None
+    except BaseException:
+        await _give_back(lock)
         raise
     return Lease(state, pipeline, holder, lock, times, began, takeover)
 
