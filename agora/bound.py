@@ -1,6 +1,6 @@
 """A built pipeline: it owns its runs."""
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Generic
@@ -129,19 +129,20 @@ class BoundPipeline(Generic[R]):
         allow_source_change: bool = False,
         max_records: int | None = None,
         run_id: str | None = None,
-    ) -> AsyncGenerator[trio.MemoryReceiveChannel[R]]:
+    ) -> AsyncGenerator[trio.abc.ReceiveChannel[R]]:
         """The results inside an app: `async with bound.records() as records: async for record in records`.
 
         The run lives as long as the block. The sinks of the pipeline, if there are any, get each record
         before the block does. A record counts as written once the block has received it. Leaving the block
         early cancels the run, which saves nothing more; what `run()` would raise comes out of the iteration's
-        end.
+        end, so that a part of the results is never taken for all of them.
         """
         send, receive = trio.open_memory_channel[Any](0)
         sink = SinkSpec(name=_own_name(self.spec), sink=ChannelSink(send))
         spec = attrs.evolve(self.spec, sinks=(*self.spec.sinks, sink))
         run = Run(spec=spec, options=_options(run_id, restart, allow_source_change, max_records))
-        failed: list[BaseException] = []
+        failed: list[Exception] = []
+        raised: list[Exception] = []
 
         async def execute() -> None:
             async with send:
@@ -153,11 +154,33 @@ class BoundPipeline(Generic[R]):
         async with trio.open_nursery() as nursery, receive:
             nursery.start_soon(execute)
             try:
-                yield receive
+                yield _Results(receive, failed)
+            except Exception as error:  # noqa: BLE001  - likewise
+                raised.append(error)
             finally:
                 nursery.cancel_scope.cancel()
-        if failed:
-            raise failed[0]
+        for ending in (*raised, *failed):
+            raise ending
+
+
+@attrs.define(eq=False)
+class _Results(trio.abc.ReceiveChannel[R]):
+    """The receiving end of `records()`."""
+
+    channel: trio.MemoryReceiveChannel[R]
+    failed: Sequence[Exception]
+    """What the run raised, once it is over."""
+
+    async def receive(self) -> R:
+        try:
+            return await self.channel.receive()
+        except trio.EndOfChannel:
+            if not self.failed:
+                raise
+        raise self.failed[0]
+
+    async def aclose(self) -> None:
+        await self.channel.aclose()
 
 
 def _options(
