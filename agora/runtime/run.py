@@ -189,6 +189,8 @@ class Run:
                 tasks.start_soon(self._guarded, task)
             await self._guarded(stream.write)
             tasks.cancel_scope.cancel()
+        if stream.late_error is not None:
+            self._note(stream.late_error)
         if self._error is None and not stream.ended_in_order:
             raise AgoraError(
                 "the stream broke off: a part let a Cancelled escape that belongs to no scope around it"

@@ -168,6 +168,11 @@ class Stream:
         )
 
     @property
+    def late_error(self) -> Exception | None:
+        """What the source raised when it was closed; comes behind what was read."""
+        return self._reader.late
+
+    @property
     def ended_in_order(self) -> bool:
         """Whether the last batch was handled, and not merely the channel closed."""
         return self._writer.ended
@@ -247,9 +252,6 @@ class Stream:
                 await self._reader.run()
         finally:
             self.intake.close()
-        if self._reader.late is not None:
-            await self._ended.wait()  # what was read is delivered first
-            raise self._reader.late
 
     def _stage(
         self,
