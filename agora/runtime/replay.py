@@ -244,6 +244,8 @@ class _ReplayedSink:
     def __getattr__(self, name: str) -> Any:
         if name == "write_record":
             method = self.inner.write_record
+            if method is None:
+                return None
 
             async def write_record(envelope: Envelope) -> None:
                 await method(envelope.value)

@@ -197,9 +197,11 @@ class Run:
             )
 
     def _barrier_dlq(self) -> list[SinkPort]:
-        """The DLQ where it is a transactional sink of its own."""
+        """The DLQ where the barrier has to prepare or flush it, as any other sink."""
         port = self._dlq_port
-        return [port] if port is not None and hasattr(port.sink, "prepare") else []
+        if port is None or self.spec.letters_in_transaction:
+            return []
+        return [port] if hasattr(port.sink, "prepare") or hasattr(port.sink, "flush") else []
 
     async def _guarded(self, task: Any) -> None:
         """Run a task of this run; note its error, and end the others by it."""

@@ -321,6 +321,13 @@ class BatchSegment:
         self.rules.count(self.step).left += len(rows)
 
 
+@attrs.frozen
+class WrongAnswer:
+    """In place of results that can't be told apart: ends the run, in source order, whatever the policy."""
+
+    error: TypeError
+
+
 async def batch_results(
     step: Step, rows: Sequence[Record], rules: StepRules
 ) -> list[Record | None | Exception]:
@@ -338,18 +345,17 @@ async def batch_results(
         results = []
         for half in halves(rows):
             results += await batch_results(step, half, rules)
-            if (
-                (step.on_error or rules.default) == "stop"
-                and len(results)
-                and isinstance(results[-1], Exception)
-            ):
+            last = results[-1] if results else None
+            stops = isinstance(last, Exception) and (step.on_error or rules.default) == "stop"
+            if stops or type(last) is WrongAnswer:
                 break
         return results
     if len(results) != len(rows):
-        raise TypeError(
+        wrong = TypeError(
             f"step {step.name!r}: process_batch must give one result a record, in order; "
             f"it gave {len(results)} for {len(rows)} records"
         )
+        return [WrongAnswer(wrong)]
     return results
 
 
@@ -363,6 +369,11 @@ async def settle_results(
     gone: list[int] = []
     halt: Failure | None = None
     for position, result in enumerate(results):
+        if type(result) is WrongAnswer:
+            halt = Failure(
+                offset=batch.index[position], stage=step.stage, error=result.error, policy="stop", entry=None
+            )
+            break
         if isinstance(result, Exception):
             before = batch.rows[position]
             failure = await rules.judge(

@@ -180,7 +180,7 @@ class Writer:
         )
         if batch.last and self.letters is not None:
             self.letters.passed(batch.count)
-        if dead and self.dead_letter_limit.exceeded(self.tally.dead_lettered, self.tally.read):
+        if self.dead_letter_limit.exceeded(self.tally.dead_lettered, self.tally.read):
             raise TooManyDeadLetters(
                 f"{self.tally.dead_lettered} of {self.tally.read} records were dead-lettered, more than "
                 f"max_dead_letters={self.dead_letter_limit.most} allows"

@@ -126,7 +126,11 @@ def test_the_error_of_a_source_comes_behind_what_it_gave() -> None:
         broken = OSError("gone")
         sink, store = ListSink(), CountingStore()
         source = Records(20, block=block, fail_at=11, error=broken)
-        bound = Pipeline(source, name="p").to(sink).build(checkpoint_store=store, checkpoint_every=4, batch_size=3)
+        bound = (
+            Pipeline(source, name="p")
+            .to(sink)
+            .build(checkpoint_store=store, checkpoint_every=4, batch_size=3)
+        )
         with pytest.raises(OSError, match="gone") as raised:
             await bound.run()
         assert raised.value is broken
@@ -227,7 +231,9 @@ def test_saves_come_exactly_every_so_many_records_and_once_at_the_end_if_anythin
 def test_records_are_counted_from_the_start_of_each_run() -> None:
     async def main() -> None:
         store = CountingStore()
-        bound = Pipeline(Records(20), name="p").to(ListSink()).build(checkpoint_store=store, checkpoint_every=5)
+        bound = (
+            Pipeline(Records(20), name="p").to(ListSink()).build(checkpoint_store=store, checkpoint_every=5)
+        )
         await bound.run(max_records=7)
         await bound.run()
         assert [each.ordinal for each in store.saved] == [5, 7, 12, 17, 20]
@@ -262,7 +268,9 @@ def test_committed_is_never_told_ahead_of_the_save() -> None:
                 self.told.append(position)
 
         source = Source(10)
-        await Pipeline(source, name="p").to(ListSink()).build(checkpoint_store=store, checkpoint_every=4).run()
+        await (
+            Pipeline(source, name="p").to(ListSink()).build(checkpoint_store=store, checkpoint_every=4).run()
+        )
         assert source.told == [4, 8, 10]
 
     run_virtual(main)
@@ -275,7 +283,11 @@ def test_a_source_without_checkpoints_never_touches_the_store(caplog: pytest.Log
 
     async def main() -> None:
         source = Records(10, supports_checkpoint=False)
-        bound = Pipeline(source, name="p").to(ListSink()).build(checkpoint_store=Untouchable(), checkpoint_every=2)
+        bound = (
+            Pipeline(source, name="p")
+            .to(ListSink())
+            .build(checkpoint_store=Untouchable(), checkpoint_every=2)
+        )
         summary = await bound.run()
         assert (summary.read, summary.checkpoints) == (10, 0)
 
@@ -294,7 +306,9 @@ def test_the_interval_saves_when_something_is_new() -> None:
             async def commit(self, token: Any) -> None:
                 times.append(trio.current_time() - began)
 
-        await Pipeline(source, name="p").to(Sink()).build(checkpoint_store=store, checkpoint_interval=2.5).run()
+        await (
+            Pipeline(source, name="p").to(Sink()).build(checkpoint_store=store, checkpoint_interval=2.5).run()
+        )
         assert sum(each is not None for each in store.saved) == len(times)
         quiet = [each for each in times if 8 < each < 105]
         assert quiet == []
@@ -327,7 +341,11 @@ def test_max_records_reads_so_many_and_no_more() -> None:
             bound = Pipeline(source, name="p").to(sink).build(batch_size=3)
             for number in (0, 1, 7, 10):
                 summary = await bound.run(max_records=number)
-                assert (summary.read, summary.status, summary.stop_reason) == (number, "stopped", "max_records")
+                assert (summary.read, summary.status, summary.stop_reason) == (
+                    number,
+                    "stopped",
+                    "max_records",
+                )
             assert block is not None or len(source.given) == 18
 
     run_virtual(main)
@@ -367,7 +385,8 @@ async def test_a_slow_synchronous_step_leaves_other_tasks_their_turn() -> None:
         nursery.start_soon(other)
         await Pipeline(Records(70, block=70), name="p").map(slow).to(ListSink()).build().run()
         nursery.cancel_scope.cancel()
-    assert sum(gap > 0.09 for gap in gaps) <= 1  # 50 ms, one record's own time, and a loaded machine's
+    assert sorted(gaps)[-2] < 0.1  # 50 ms, one record's own time, and a loaded machine's
+    assert max(gaps) < 0.3
     assert agora_threads() == []
 
 
