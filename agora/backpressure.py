@@ -50,18 +50,26 @@ class Backpressure:
 
 @attrs.define
 class AdaptiveLimit:
-    """The pure controller behind `Backpressure.adaptive`: additive up, multiplicative down.
+    """The pure controller behind `Backpressure.adaptive`: additive up, multiplicative down, a fast start.
 
-    Batches are cut to a quarter of the limit, so the limit moves what a write takes. After a decrease, what
-    was cut under a higher limit is still on its way and must not count again: each observation says under
-    which limit it was cut.
+    Batches are cut to a quarter of the limit, so the limit moves what a write takes. What was cut under another limit
+    is still on its way after a move and must not count again: each observation says under which limit it was cut.
+
+    The additive step is a share of the limit at the last decrease, not of the bounds: a step that suits a span of
+    thousands makes a limit of forty jump over its target and back. Far above the last decrease, and before the first
+    one, nothing is known of where the target lies, so the limit grows by a factor until it is found (slow start in
+    TCP's terms, though it is the fast part).
     """
 
     config: Backpressure
     limit: int = attrs.field(init=False)
+    _known: int | None = attrs.field(init=False, default=None)
+    """The limit after the last decrease; `None` while searching."""
 
+    SEARCH = 1.5
+    """Factor of an increase while searching."""
     INCREASE = 0.05
-    """Share of the span between the bounds' geometric middle and zero that one good observation adds."""
+    """Share of the limit at the last decrease that one good observation adds."""
     DECREASE = 0.8
 
     def __attrs_post_init__(self) -> None:
@@ -73,11 +81,14 @@ class AdaptiveLimit:
         config = self.config
         if latency > config.target_latency:
             if cut_under <= self.limit:
-                self.limit = max(config.min_in_flight, int(self.limit * self.DECREASE))
+                self.limit = self._known = max(config.min_in_flight, int(self.limit * self.DECREASE))
         elif cut_under >= self.limit:
-            self.limit = min(config.max_in_flight, self.limit + self._step())
+            self.limit = min(config.max_in_flight, self._increased())
         return self.limit
 
-    def _step(self) -> int:
-        middle = (self.config.min_in_flight * self.config.max_in_flight) ** 0.5
-        return max(1, int(middle * self.INCREASE))
+    def _increased(self) -> int:
+        if self._known is not None and self.limit >= 2 * self._known:
+            self._known = None
+        if self._known is None:
+            return max(self.limit + 1, int(self.limit * self.SEARCH))
+        return self.limit + max(1, int(self._known * self.INCREASE))

@@ -12,7 +12,6 @@ import attrs
 import trio
 from hypothesis import strategies as st
 
-
 __all__ = ["Expected", "SinkModel", "StepModel", "chains", "expected", "make", "sinks"]
 
 
@@ -420,9 +419,8 @@ class _Fold:
                     children = [step.child(record, n) for n in range(step.child_count(record))]
                 for child in children:
                     self.through(child, position + 1, (following, _copy(child)))
-                if error:
-                    if not self.fails(step, before, error, entry):
-                        self.through(before, position + 1, (following, _copy(before)))
+                if error and not self.fails(step, before, error, entry):
+                    self.through(before, position + 1, (following, _copy(before)))
                 return
             if error:
                 if self.fails(step, before, error, entry):

@@ -6,6 +6,7 @@ k-th call of a user's part, likewise.
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from agora.sinks import JsonLinesSink
 from agora.sources import JsonLinesSource
 from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
 
-COUNT = 9
+COUNT = 7
 
 
 class Fault(RuntimeError):
@@ -224,14 +225,18 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Callable[[Any, str], Site]:
-    def make(chain: Any, name: str) -> Site:
-        root = tmp_path / name
-        root.mkdir()
-        (root / "in.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(COUNT)))
-        return Site(root, chain)
+def site() -> Iterator[Callable[[Any, str], Site]]:
+    """In memory where there is such a file system: thousands of runs, each with its fsyncs."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
 
-    return make
+        def make(chain: Any, name: str) -> Site:
+            root = Path(directory).resolve() / name
+            root.mkdir()
+            (root / "in.jsonl").write_text("".join(f'{{"id": {n}}}\n' for n in range(COUNT)))
+            return Site(root, chain)
+
+        yield make
 
 
 class CancelAt(trio.abc.Instrument):

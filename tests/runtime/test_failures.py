@@ -441,7 +441,7 @@ def test_a_process_batch_that_gives_the_wrong_number_of_results_ends_the_run_beh
         for concurrency in (1, 2):
             sink = ListSink(delay=lambda: 1.0)
             pipeline = Pipeline(Records(20), name="p").pipe(Short(), name="short", concurrency=concurrency)
-            with pytest.raises(TypeError, match="'short'.*one result a record"):
+            with pytest.raises(TypeError, match=r"'short'.*one result a record"):
                 await pipeline.to(sink).build(batch_size=2).run()
             assert ids(sink.records) == [0, 1, 2, 3]
 

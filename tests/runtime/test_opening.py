@@ -212,7 +212,7 @@ class Slow(Alive):
 
 def test_what_has_not_left_by_the_closing_deadline_is_cancelled_and_named() -> None:
     async def main() -> None:
-        with pytest.raises(TimeoutError, match="sink:slow.*30 s"):
+        with pytest.raises(TimeoutError, match=r"sink:slow.*30 s"):
             await Pipeline(Records(3), name="p").to(Slow("slow", log), name="slow").build().run()
         assert trio.current_time() == began + 30
 
