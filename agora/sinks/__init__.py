@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agora.sinks.memory import MemorySink
     from agora.sinks.null import NullSink
     from agora.sinks.parquet import ParquetSink
+    from agora.sinks.sqlite import SQLiteSink
     from agora.sinks.stdout import StdoutSink
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MemorySink",
     "NullSink",
     "ParquetSink",
+    "SQLiteSink",
     "Sink",
     "StdoutSink",
     "TransactionalSink",
@@ -39,6 +41,7 @@ _MODULES = {
     "MemorySink": "memory",
     "NullSink": "null",
     "ParquetSink": "parquet",
+    "SQLiteSink": "sqlite",
     "Sink": "base",
     "StdoutSink": "stdout",
     "TransactionalSink": "base",
