@@ -12,7 +12,20 @@ import attrs
 import trio
 from hypothesis import strategies as st
 
-__all__ = ["Expected", "SinkModel", "StepModel", "chains", "expected", "make", "sinks"]
+from agora.deadletter import DLQRecord, Entry
+
+__all__ = [
+    "Expected",
+    "SinkModel",
+    "StepModel",
+    "by_key",
+    "chains",
+    "expected",
+    "letter_fields",
+    "make",
+    "one_sink",
+    "sinks",
+]
 
 
 def make(number: int) -> dict[str, Any]:
@@ -87,6 +100,16 @@ class StepModel:
 
     def delay(self, record: dict[str, Any]) -> float:
         return dice(self.salt + 4, record, 5) / 10
+
+    def add_to(self, pipeline: Any, part: Any = None) -> Any:
+        """The pipeline with this step behind it."""
+        options: dict[str, Any] = {"name": self.name, "on_error": self.policy}
+        if self.mode == "buffered":
+            options["concurrency"] = self.concurrency
+        method = {"map": "map", "filter": "filter", "list": "flat_map", "lazy": "flat_map"}.get(
+            self.kind, "pipe"
+        )
+        return getattr(pipeline, method)(self.part() if part is None else part, **options)
 
     def part(self) -> Any:
         """The step as a part for `Pipeline.pipe`, `map` and so on."""
@@ -297,6 +320,31 @@ class SinkModel:
 
     def bad(self, record: Any) -> bool:
         return dice(self.salt, record) < self.fails
+
+
+def one_sink() -> SinkModel:
+    """A sink that takes everything."""
+    return SinkModel(name="k0", how="rejected", policy=None, salt=0, fails=0, where=None)
+
+
+def letter_fields(letter: DLQRecord) -> tuple[Any, ...]:
+    """A letter as `Expected.letters` has it."""
+    place: Any = letter.checkpoint
+    entry = letter.entry
+    return (
+        place["ordinal"],
+        letter.stage,
+        letter.error_message,
+        letter.original,
+        entry.step if isinstance(entry, Entry) else entry,
+        entry.record if isinstance(entry, Entry) else None,
+        letter.processed,
+    )
+
+
+def by_key(letters: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Letters of one record compare as a set: their order is that of the stages, not of the children."""
+    return sorted(letters, key=repr)
 
 
 @st.composite

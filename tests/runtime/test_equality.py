@@ -5,11 +5,10 @@ from typing import Any
 import attrs
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from model import SinkModel, StepModel, chains, dice, expected, make, sinks
+from model import SinkModel, StepModel, by_key, chains, dice, expected, letter_fields, make, sinks
 from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import Backpressure, Pipeline
-from agora.deadletter import Entry
 from agora.errors import RecordsRejected
 from agora.sinks import MemorySink
 from agora.state import StateDLQSink
@@ -57,14 +56,8 @@ def build(
     pipeline: Any = Pipeline(source, name="p")
     parts: dict[str, Any] = {}
     for step in steps:
-        options: dict[str, Any] = {"name": step.name, "on_error": step.policy}
-        if step.mode == "buffered":
-            options["concurrency"] = step.concurrency
         parts[step.name] = part = step.part()
-        method = {"map": "map", "filter": "filter", "list": "flat_map", "lazy": "flat_map"}.get(
-            step.kind, "pipe"
-        )
-        pipeline = getattr(pipeline, method)(part, **options)
+        pipeline = step.add_to(pipeline, part)
     written: dict[str, ListSink] = {}
     for number, port in enumerate(ports):
         turn = iter(range(10**9))
@@ -104,23 +97,7 @@ async def letters_of(queue: Any, store: CountingStore | None) -> list[tuple[Any,
         await store.state.open()
         found = [letter async for letter in queue.read("p")]
         await store.state.close()
-    return [
-        (
-            letter.checkpoint["ordinal"],
-            letter.stage,
-            letter.error_message,
-            letter.original,
-            letter.entry.step if isinstance(letter.entry, Entry) else letter.entry,
-            letter.entry.record if isinstance(letter.entry, Entry) else None,
-            letter.processed,
-        )
-        for letter in found
-    ]
-
-
-def by_ordinal(letters: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Letters of one record compare as a set: their order is that of the stages, not of the children."""
-    return sorted(letters, key=repr)
+    return [letter_fields(letter) for letter in found]
 
 
 async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how: How, dlq: bool) -> None:
@@ -139,7 +116,7 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
         if error is not None:
             raise error
         assert {name: sink.records for name, sink in written.items()} == want.sinks
-        assert by_ordinal(got) == by_ordinal(want.letters)
+        assert by_key(got) == by_key(want.letters)
         assert [letter[0] for letter in got] == sorted(letter[0] for letter in got)
         for name, seen in want.hooks.items():
             assert parts[name].seen == seen
