@@ -18,6 +18,8 @@ class Closing:
     """One object a run. `seconds`: how long closing may take altogether."""
 
     seconds: float = 30.0
+    grace: float = 2.0
+    """Seconds that a part has in every case, though one before it used up the time: it has files to close."""
     deadline: float | None = None
     """On trio's clock; `None` until closing has begun."""
     _shields: set[trio.CancelScope] = attrs.field(factory=set)
@@ -29,12 +31,18 @@ class Closing:
             for scope in self._shields:
                 scope.deadline = self.deadline
 
+    def for_one_more(self) -> float:
+        """Until when the next part may take, on trio's clock, once closing has begun."""
+        earliest = trio.current_time() + self.grace
+        return earliest if self.deadline is None else max(self.deadline, earliest)
+
     @contextmanager
-    def shield(self) -> Iterator[trio.CancelScope]:
-        """A shielded scope; `cancelled_caught` tells whether the deadline ended it."""
+    def shield(self, *, until: float | None = None) -> Iterator[trio.CancelScope]:
+        """A shielded scope, to the closing deadline or `until`; `cancelled_caught` tells whether that ended it."""
         scope = trio.CancelScope(shield=True)
-        if self.deadline is not None:
-            scope.deadline = self.deadline
+        ends = until if until is not None else self.deadline
+        if ends is not None:
+            scope.deadline = ends
         self._shields.add(scope)
         try:
             with scope:

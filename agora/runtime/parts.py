@@ -103,7 +103,7 @@ class OpenParts:
         while self._leave:
             label, leave = self._leave.pop()
             try:
-                with self.closing.shield() as shield:
+                with self.closing.shield(until=self.closing.for_one_more()) as shield:
                     await leave()
             except Exception as error:  # noqa: BLE001  - closing goes on; the caller decides what to raise
                 error.add_note(f"while closing {label}")
@@ -141,7 +141,6 @@ class OpenParts:
         label = f"{context.stage} ({type(lifespan.part).__name__}.lifespan)"
 
         async def leave() -> None:
-            assert self.closing.deadline is not None
-            await lifespan.leave(self.closing.deadline)
+            await lifespan.leave(self.closing.for_one_more())
 
         self.push(label, leave)

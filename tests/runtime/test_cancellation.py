@@ -351,3 +351,28 @@ def test_cancelled_while_threads_work_it_leaves_nothing_either(site: Callable[[A
         complete(torn)
         assert torn.result() == whole.result(), number
         assert torn.names() == whole.names(), number
+
+
+def test_a_part_that_hangs_in_closing_leaves_no_file_open_and_the_next_run_goes_on(
+    site: Callable[[Any, str], Site],
+) -> None:
+    class Hanging(Numbered):
+        async def on_end(self) -> None:
+            await trio.sleep_forever()
+
+    def hanging(pipeline: Any, calls: Calls) -> Any:
+        return pipeline.pipe(Hanging(calls), on_error="stop")
+
+    place = site(hanging, "hanging")
+
+    async def main() -> None:
+        bound = place.build(Calls())
+        with pytest.raises(TimeoutError, match="on_end"):
+            await nothing_left(bound.run, place.root)
+
+    run_virtual(main)
+    lines, _ = place.result()
+    assert [line["id"] for line in lines] == list(range(COUNT))
+    place.chain = linear
+    complete(place)
+    assert place.result()[0] == lines
