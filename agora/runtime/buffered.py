@@ -124,6 +124,7 @@ class BufferedStage:
                 self._workers += 1
             self._idle.unpark(count=len(units)) if units else self._emitter.unpark_all()
         self._exhausted = True
+        self._idle.unpark_all()
         self._emitter.unpark_all()
 
     async def _work(self) -> None:
@@ -132,6 +133,8 @@ class BufferedStage:
         wake_at = self._window // 2
         while True:
             if not queue:
+                if self._exhausted:  # cheaper than being parked and cancelled
+                    return
                 await self._idle.park()
                 continue
             slots, place, unit = queue.popleft()
