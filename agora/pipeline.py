@@ -1,5 +1,6 @@
 """The builder: what a pipeline is, said step by step.
- `Pipeline` is immutable, every call gives a new one, so that a common beginning can be shared by several
+
+`Pipeline` is immutable, every call gives a new one, so that a common beginning can be shared by several
 pipelines. `build` answers a `BoundPipeline`, which owns the runs. Building does no I/O and needs no running
 loop.
 """

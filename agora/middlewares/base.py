@@ -1,5 +1,6 @@
 """The contract of a middleware: what happens to a record between source and sinks.
- A middleware defines exactly one of `process`, `expand`, `process_batch`; everything else is optional and
+
+A middleware defines exactly one of `process`, `expand`, `process_batch`; everything else is optional and
 looked up by name.
 
 `process(record) -> record | None`

@@ -1,5 +1,6 @@
 """The reference semantics of a chain of steps, one record at a time.
- The engine runs batches through generated loops and concurrent stages; what comes out must equal a fold of
+
+The engine runs batches through generated loops and concurrent stages; what comes out must equal a fold of
 `MiddlewareChain.process`. So this is written to be obviously right, not fast, and the tests hold the engine
 to it.
 """

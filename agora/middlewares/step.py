@@ -1,5 +1,6 @@
 """A step: one middleware or function at its place in a chain, with everything about it looked up once.
- Users' parts are duck-typed; the engine and `MiddlewareChain` work on this one description of them instead,
+
+Users' parts are duck-typed; the engine and `MiddlewareChain` work on this one description of them instead,
 so that "which method does it have, is it async, what is its policy" is answered when a pipeline is built and
 not per record.
 """

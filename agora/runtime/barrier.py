@@ -1,5 +1,6 @@
 """The barrier: what the writer does at a cut, so that sinks, letters, states and position are saved as one.
- Steps as in the design: 1 prepare every sink, 2 save (the only decision point), 3 commit every sink, 4 tell
+
+Steps as in the design: 1 prepare every sink, 2 save (the only decision point), 3 commit every sink, 4 tell
 the source. An error in 1 leaves what the last checkpoint says; 2 and 3 are shielded once begun; whatever
 happens later, `recover` completes or undoes by what was saved.
 """

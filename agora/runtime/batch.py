@@ -1,5 +1,6 @@
 """A batch: the unit that moves through the engine, and all that is known of it.
- A batch accounts for itself. It covers a run of source records, dropped ones included, and carries the
+
+A batch accounts for itself. It covers a run of source records, dropped ones included, and carries the
 failures so far and the cut that ends it; when the writer is through with it, all of its ordinals are handled.
 The alternative, one shared table of acknowledgements, needs every stage to touch common state for each
 record, in an order of its own.

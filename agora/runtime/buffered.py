@@ -1,5 +1,6 @@
 """A buffered stage: one step over many records at once, which leave in source order.
- A fixed set of worker tasks draws records from one queue, across batch borders; a batch leaves when it is the
+
+A fixed set of worker tasks draws records from one queue, across batch borders; a batch leaves when it is the
 oldest and all of its records are done. Against a task a record or a channel item a record (1.2 and 1.3 times
 the time of a bare pool, measured) nothing is spawned, sent or woken for a record while the queue has any.
 """

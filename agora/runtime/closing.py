@@ -1,5 +1,6 @@
 """Shields with a deadline that starts when the run begins to close.
- The save and the commits of a barrier must not be torn by a cancellation, and closing must happen in every
+
+The save and the commits of a barrier must not be torn by a cancellation, and closing must happen in every
 case; neither may hold a cancelled run for ever. A deadline set when the shield opens would cancel a slow disk
 without need, so it is set for all open shields at the moment of the cancellation, or of the first error.
 """

@@ -1,5 +1,6 @@
 """The in-flight limit: one account of credits, the only bound on what is on its way.
- Credits are taken by the source in whole batches before it reads and given back by the writer when a batch is
+
+Credits are taken by the source in whole batches before it reads and given back by the writer when a batch is
 handled. Several bounds (a limit a channel, a limit a stage) would have to be kept consistent, and deadlock
 where they aren't.
 """

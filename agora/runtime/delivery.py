@@ -1,5 +1,6 @@
 """Delivery of a batch's rows to one sink: which rows it takes, and which of those it refuses.
- Whatever way a sink says that a record is bad (`RecordsRejected`, `write_record`, a raise that accepted
+
+Whatever way a sink says that a record is bad (`RecordsRejected`, `write_record`, a raise that accepted
 nothing) comes out of `SinkPort.deliver` as one answer: the refused positions with their errors. Everything
 else it raises ends the run.
 """

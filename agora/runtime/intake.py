@@ -1,5 +1,6 @@
 """Where a batch ends and where a cut falls: the pure half of the source task.
- Everything here is synchronous, so that a timer, `stop()` or `checkpoint()` can end a part-filled batch on
+
+Everything here is synchronous, so that a timer, `stop()` or `checkpoint()` can end a part-filled batch on
 the spot while the source's generator is suspended in a fetch. The awaiting half is `reading`.
 """
 

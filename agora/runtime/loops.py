@@ -1,5 +1,6 @@
 """One generated loop for a run of steps that neither multiply nor need bookkeeping a record.
- Measured on five trivial maps: a loop over the steps takes 320 ns a record, composed closures 420, a loop
+
+Measured on five trivial maps: a loop over the steps takes 320 ns a record, composed closures 420, a loop
 written out for these very steps 190. So the loop is written out, as attrs writes out `__init__`; which step
 failed is read from the traceback's line number, and the index of a record follows from how many came out and
 how many did not.

@@ -1,5 +1,6 @@
 """Giving way: no synchronous stretch of the engine keeps the loop from its turn for longer than 50 ms.
- A look at the clock for each record would cost a fifth of a fast chain's time, and looking less often misses
+
+A look at the clock for each record would cost a fifth of a fast chain's time, and looking less often misses
 a step that suddenly turns slow. So a thread watches whether the loop gets its turns (it asks the loop to
 answer) and raises a flag that the loops look at, which costs 4 ns a record.
 """

@@ -1,5 +1,6 @@
 """The life of the parts in a run: who is in use, opening in order, leaving in reverse.
- `open`, `close`, `on_start` and `on_end` run in the task that called `run()`. A `lifespan` runs in a task of
+
+`open`, `close`, `on_start` and `on_end` run in the task that called `run()`. A `lifespan` runs in a task of
 its own under a cancel scope that stood before it was entered: leaving a nursery under a shield that was
 opened later corrupts trio's scopes.
 """

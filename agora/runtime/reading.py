@@ -1,6 +1,7 @@
 """The source task: drives the source's generator under the in-flight limit and hands its records to the
 intake.
- One cancel scope stands around the whole reading, opened before the generator's first step: `stop()` cancels
+
+One cancel scope stands around the whole reading, opened before the generator's first step: `stop()` cancels
 it and the generator is closed. A scope around a single step, to go on with the generator later, corrupts
 generators that hold scopes.
 """

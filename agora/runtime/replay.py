@@ -1,5 +1,6 @@
 """Replay: dead letters through the very engine that made them, each from its own entry.
- A replay is a run of a derived pipeline: the letters are its source, every step and sink is wrapped so that a
+
+A replay is a run of a derived pipeline: the letters are its source, every step and sink is wrapped so that a
 letter passes only what it hasn't passed yet. The alternative, an engine that can start a record in the
 middle, would burden every batch of every run with what only a replay needs.
 """

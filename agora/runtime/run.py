@@ -1,5 +1,6 @@
 """One run: one nursery in which source, segments, buffered stages and writer are sibling tasks.
- Tasks don't raise into the nursery: the first error is noted and the others are cancelled, so that `run()`
+
+Tasks don't raise into the nursery: the first error is noted and the others are cancelled, so that `run()`
 raises the original exception itself and not a group. What fails because of a record never comes this way; it
 travels with its batch to the writer, which raises it in source order.
 """

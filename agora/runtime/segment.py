@@ -1,6 +1,7 @@
 """Segments: batch in, batch out. A segment is a run of sequential row steps, or one step that takes whole
 batches.
- A buffered stage is a segment too, with tasks of its own: see `buffered`. A failed record becomes a `Failure`
+
+A buffered stage is a segment too, with tasks of its own: see `buffered`. A failed record becomes a `Failure`
 in the batch; what it leads to is the writer's to decide, in source order. Behind a failure that ends the run
 nothing is run anymore.
 """

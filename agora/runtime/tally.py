@@ -1,6 +1,7 @@
 """Outcomes of source records: each is written, dropped, dead-lettered or skipped, whatever became of its
 children.
- Pure. The slices of a batch that multiplied are counted together; a dead letter beats a skip, which beats the
+
+Pure. The slices of a batch that multiplied are counted together; a dead letter beats a skip, which beats the
 rest.
 """
 

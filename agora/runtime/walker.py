@@ -1,5 +1,6 @@
 """One record through a run of steps, one step after the other: what the generated loop can't do.
- It serves steps that multiply, depth first, so that a record's children pass the rest of the chain before the
+
+It serves steps that multiply, depth first, so that a record's children pass the rest of the chain before the
 next record enters it; steps behind which an entry for replays is kept; records that go on in the middle of a
 chain (`finish()`, the policy `"pass"`).
 """

@@ -1,5 +1,6 @@
 """The writer: the one task that settles outcomes, in source order.
- It delivers each batch to the sinks, sends failures where their policy says, carries out the barrier where a
+
+It delivers each batch to the sinks, sends failures where their policy says, carries out the barrier where a
 cut ends a batch, and gives the batch's credits back. What ends the run is decided here and nowhere else, so
 that everything before it is delivered first, whatever finished first.
 """
