@@ -84,6 +84,9 @@ class BufferedStage:
     _full: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _emitter: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     _workers: int = 0
+    _slices: int = 0
+    """Slices of what an earlier step made of a batch, among those that haven't left. The in-flight limit doesn't bound
+    them, so what may wait behind a slow record is bounded here."""
     _halted: bool = False
     _exhausted: bool = False
 
@@ -105,9 +108,13 @@ class BufferedStage:
         concurrency."""
         return max(8 * self.step.concurrency, 2 * self.batch_size)
 
+    @property
+    def _most_slices(self) -> int:
+        return 2 + 2 * self._window // self.batch_size
+
     async def _take(self, receive: trio.MemoryReceiveChannel[Batch], workers: trio.Nursery) -> None:
         async for batch in receive:
-            while len(self._queue) >= self._window:
+            while len(self._queue) >= self._window or self._slices >= self._most_slices:
                 await self._full.park()
             self.pace.touch()
             if self._halted:
@@ -119,6 +126,7 @@ class BufferedStage:
             if self.step.on_error == "pass" and self.step.kind is not StepKind.BATCH:
                 slots.befores = [keep(row) for row in batch.rows]
             self._order.append(slots)
+            self._slices += not batch.last
             self._queue.extend((slots, place, unit) for place, unit in enumerate(units))
             while self._workers < min(self.step.concurrency, len(self._queue)):
                 workers.start_soon(self._work)
@@ -182,6 +190,9 @@ class BufferedStage:
                     await self._emitter.park()
                 await self._settle(slots, emit)
             self._order.popleft()
+            if not slots.batch.last:
+                self._slices -= 1
+                self._full.unpark_all()
             await emit(slots.batch)
             if slots.batch.halt is not None:
                 self._halted = True

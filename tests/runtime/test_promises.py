@@ -462,3 +462,29 @@ def test_what_finish_gives_goes_on_in_slices() -> None:
         assert max(sink.calls) <= 100
 
     run_virtual(main)
+
+
+def test_children_that_wait_behind_a_slow_one_are_bounded() -> None:
+    running = peak = 0
+
+    async def slow_first(child: int) -> int:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await trio.sleep(1000 if child == 0 else 0.001)
+        return child
+
+    async def main() -> None:
+        sink = ListSink()
+
+        async def write(child: int) -> None:
+            nonlocal running
+            running -= 1
+            sink.records.append(child)
+
+        pipeline = Pipeline(Records(1), name="p").flat_map(lambda record: range(30_000))
+        await pipeline.map(slow_first, concurrency=4).to(write).build(batch_size=50).run()
+        assert sink.records == list(range(30_000))
+
+    run_virtual(main)
+    assert peak < 2_000
