@@ -61,9 +61,9 @@ class IterableSource:
         assert isinstance(self.items, Iterable)
         if isinstance(self.items, list | tuple | range):
             at = 0
-            while rows := list(self.items[at : at + demand.rows]):
-                at += len(rows)
-                yield Block(rows)
+            while some := self.items[at : at + demand.rows]:
+                at += len(some)
+                yield Block(some if type(some) is list else list(some))  # a list's slice is a copy already
             return
         iterator = self._iterator(self.items)
         ended = False
