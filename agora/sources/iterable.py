@@ -68,7 +68,7 @@ class IterableSource:
         iterator = self._iterator(self.items)
         ended = False
         while not ended:
-            rows = []
+            rows: list[Any] = []
             try:
                 while len(rows) < demand.rows:
                     rows.append(next(iterator))
