@@ -65,10 +65,7 @@ class BoundPipeline(Generic[R]):
         `PipelineBusy` while another runner holds the lease, `SourceChanged`, `SinkChanged` or `StateError`
         where it can't resume, `ConfigError` without a sink.
         """
-        if not self.spec.sinks:
-            raise ConfigError(
-                f"pipeline {self.name!r} has no sink: say .to(...), or take the results from records()"
-            )
+        self._require_sink()
         options = _options(run_id, restart, allow_source_change, max_records)
         return await Run(spec=self.spec, options=options).execute(task_status)
 
@@ -93,8 +90,9 @@ class BoundPipeline(Generic[R]):
         hasn't passed. What is delivered is removed from the queue, with a checkpoint in the same transaction
         where the queue is on its state; what fails again stays, with `attempts + 1`. A run like any other:
         under the pipeline's name and lease, with `run`'s errors. Raises `ConfigError` where the pipeline's
-        DLQ can't be read and deleted from.
+        DLQ can't be read and deleted from, and without a sink.
         """
+        self._require_sink()
         dlq = self.spec.dlq
         if not (hasattr(dlq, "read") and hasattr(dlq, "delete")):
             what = (
@@ -113,13 +111,18 @@ class BoundPipeline(Generic[R]):
             "error_type": error_type,
             "since": since,
             "until": until,
-            "limit": limit,
-            "classes": known,
+            "classes": known or None,
         }
-        given = {name: value for name, value in arguments.items() if value is not None and value != []}
-        replay = Replay(spec=self.spec, filter=LetterFilter(arguments=given))
+        given = {name: value for name, value in arguments.items() if value is not None}
+        replay = Replay(spec=self.spec, filter=LetterFilter(arguments=given, limit=limit))
         options = _options(run_id, restart=False, allow_source_change=False, max_records=None)
         return await Run(spec=replay.derived(), options=options, replay=replay).execute()
+
+    def _require_sink(self) -> None:
+        if not self.spec.sinks:
+            raise ConfigError(
+                f"pipeline {self.name!r} has no sink: say .to(...), or take the results from records()"
+            )
 
     @asynccontextmanager
     async def records(

@@ -5,6 +5,7 @@ letter passes only what it hasn't passed yet. The alternative, an engine that ca
 middle, would burden every batch of every run with what only a replay needs.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -28,9 +29,12 @@ __all__ = ["LetterFilter", "Replay", "replayed"]
 
 @attrs.frozen(kw_only=True)
 class LetterFilter:
-    """Which letters are replayed; what a queue's `read` takes."""
+    """Which letters are replayed."""
 
     arguments: Mapping[str, Any]
+    """What the queue's `read` takes."""
+    limit: int | None = None
+    """How many at most. Not left to the queue, which would count those that can't be replayed."""
 
 
 @attrs.frozen
@@ -60,6 +64,10 @@ class Replay:
     _handled: int = 0
     _again: list[DLQRecord] = attrs.field(factory=list)
     """Letters that failed again, not yet saved."""
+    _failures: Counter[str] = attrs.field(factory=Counter)
+    """How often each letter of the batch at hand has failed so far."""
+    _made: set[str] = attrs.field(factory=set)
+    """Ids of the letters that this replay made beside those it read; it doesn't read them."""
 
     def derived(self) -> PipelineSpec:
         """The pipeline that carries out the replay."""
@@ -88,6 +96,7 @@ class Replay:
     def passed(self, count: int) -> None:
         """`count` more letters are handled."""
         self._handled += count
+        self._failures.clear()
 
     def changes(self) -> list[Change]:
         """Delivered letters go, those that failed again are replaced."""
@@ -122,10 +131,9 @@ class Replay:
             reached = failure.entry.step
             if reached is None or self._number(reached) >= envelope.start:
                 entry = Entry(step=reached, record=_opened(failure.entry.record))
-        doubled = any(again.id == letter.id for again in self._again)
         return attrs.evolve(
             letter,
-            id=self._another_id(letter, failure) if doubled else letter.id,
+            id=self._id(letter, failure.stage),
             stage=failure.stage,
             error_type=qualified_name(type(failure.error)),
             error_message=str(failure.error),
@@ -141,25 +149,40 @@ class Replay:
         names = [step.name for step in self.spec.chain.steps]
         return names.index(name) if name in names else len(names)
 
-    def _another_id(self, letter: DLQRecord, failure: Failure) -> str:
+    def _id(self, letter: DLQRecord, stage: str) -> str:
+        """The letter's own id for its first failure; one for each further failure (of other children, or at other
+        sinks) that is equal when this replay is repeated, and new in every later one."""
+        nth = self._failures[letter.id]
+        self._failures[letter.id] += 1
+        if nth == 0:
+            return letter.id
         place = letter.checkpoint if isinstance(letter.checkpoint, dict) else {}
         ordinal = place.get("ordinal")
-        return letter_id(
+        made = letter_id(
             pipeline=letter.pipeline,
-            run_id=letter.id,
+            run_id=f"{letter.id} {letter.attempts}",
             ordinal=ordinal if isinstance(ordinal, int) and ordinal >= 0 else 0,
-            stage=failure.stage,
-            nth=len(self._again),
+            stage=stage,
+            nth=nth,
         )
+        self._made.add(made)
+        return made
 
     async def envelopes(self) -> AsyncGenerator[Envelope | Malformed]:
         """The letters that can be replayed, in order."""
-        arguments = dict(self.filter.arguments)
-        async with aclosing(self.spec.dlq.read(self.spec.name, **arguments)) as letters:
+        left = self.filter.limit
+        if left is not None and left <= 0:
+            return
+        async with aclosing(self.spec.dlq.read(self.spec.name, **self.filter.arguments)) as letters:
             async for letter in letters:
-                if letter.replayable:
-                    self._given.append(letter.id)
-                    yield self._addressed(letter)
+                if not letter.replayable or letter.id in self._made:
+                    continue
+                self._given.append(letter.id)
+                yield self._addressed(letter)
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
 
     def _addressed(self, letter: DLQRecord) -> Envelope | Malformed:
         if letter.stage.startswith("sink:"):
