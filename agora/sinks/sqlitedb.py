@@ -47,7 +47,7 @@ class Database:
     """
 
     def __init__(self, path: Path, shown: str) -> None:
-        """Open the file, which is made (empty, with a write-ahead log) when it isn't there."""
+        """Open the file, which is made when it isn't there."""
         self.shown = shown
         self._synced = True
         new = not path.exists()
@@ -59,7 +59,8 @@ class Database:
         try:
             with self.explained():
                 self.connection.set_busy_timeout(_BUSY_MILLISECONDS)
-                if new:  # readers then neither wait nor are waited for; a database of others stays as it is
+                if not self.connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").get:
+                    # Readers then neither wait nor are waited for; a database of others stays as it is.
                     self.connection.pragma("journal_mode", "wal")
                 self.connection.pragma("synchronous", "FULL")
                 self.connection.pragma("foreign_keys", True)
@@ -94,15 +95,22 @@ class Database:
                 raise
 
     @contextlib.contextmanager
-    def trial(self) -> Iterator[None]:
-        """Inside a transaction: undo what the block does."""
-        self.connection.execute("SAVEPOINT agora_trial")
+    def savepoint(self, *, keep: bool) -> Iterator[None]:
+        """Inside a transaction: an error undoes what the block did. `keep=False`: it is undone in any case."""
+        self.connection.execute("SAVEPOINT agora")
         try:
             yield
-        finally:
-            if self.connection.in_transaction:  # a trigger may have ended it
-                self.connection.execute("ROLLBACK TO agora_trial")
-                self.connection.execute("RELEASE agora_trial")
+        except BaseException:
+            self._leave_savepoint(undo=True)
+            raise
+        self._leave_savepoint(undo=not keep)
+
+    def _leave_savepoint(self, *, undo: bool) -> None:
+        if not self.connection.in_transaction:  # a failed disk, or a trigger, has ended all of it
+            return
+        if undo:
+            self.connection.execute("ROLLBACK TO agora")
+        self.connection.execute("RELEASE agora")
 
     def others_wrote(self) -> int:
         """A number that changes when another connection commits."""

@@ -83,6 +83,10 @@ class RowEncoder:
         types = self.types
         if not fields.keys() <= types.keys():
             types = self._grown(fields)
+        if not types:
+            raise ValueError(
+                "the first record has no keys, so the columns can't be told from it: give schema="
+            )
         row: list[Any] = []
         changed: dict[str, str] = {}
         large = []

@@ -98,10 +98,10 @@ class StagedTable:
         try:
             with self._open_db().transaction(durable=False):
                 staging = self._begin(encoder)
-                known = list(encoder.types)
+                known = len(encoder.types)
                 rows, rejected = encoder.rows(records)
-                for name in list(encoder.types)[len(known) :]:
-                    staging.add_column(name)
+                for number in range(known, len(encoder.types)):
+                    staging.add_column(number)
                 refused = staging.accept(rows, self._fit(encoder), after=self._staged_seq)
         except BaseException:
             self._rows, self._staging, self._seen = before
@@ -187,6 +187,8 @@ class StagedTable:
                 if action == "complete":
                     assert mark is not None
                     self._marks.set(db.connection, token.id, self._move(db, token, mark))
+                if action == "anew" and mark is not None:  # so that a crash from here on finds it begun
+                    self._marks.set(db.connection, token.id, mark.begun_anew())
                 drop_staging(db.connection, token.id)
             return action == "anew"
 
@@ -241,15 +243,16 @@ class StagedTable:
 
     def _go_on(self, token: TableToken) -> None:
         given = self.given.schema
-        if given is not None and token.created and dict(given) != token.columns:
+        types = token.types
+        if given is not None and token.created and dict(given) != types:
             raise SinkChanged(
-                f"{self.shown} was made with the columns {token.columns}, the sink is to write {dict(given)}: "
+                f"{self.shown} was made with the columns {types}, the sink is to write {dict(given)}: "
                 "give it the schema that it had, or another table"
             )
-        missing = set(token.columns) - set(() if self._table is None else self._table.columns)
+        missing = set(types) - set(() if self._table is None else self._table.columns)
         if missing:
             raise SinkChanged(f"{self.shown} has lost the columns {sorted(missing)} that are written")
-        self._rows = RowEncoder(dict(token.columns), self._valued(token.columns))
+        self._rows = RowEncoder(types, self._valued(types))
 
     # --- the table ---
 
@@ -386,7 +389,9 @@ class StagedTable:
             rows=self._prepared_seq - self._moved_seq,
             created=self._created,
             replaces=self._replaces,
-            columns={} if self._rows is None or self._rows.typing else dict(self._rows.types),
+            columns=[]
+            if self._rows is None or self._rows.typing
+            else [list(c) for c in self._rows.types.items()],
             key=list(self.given.key),
         )
 

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 import apsw
 import attrs
 
-from agora.errors import SinkChanged
+from agora.errors import ConfigError, SinkChanged
 from agora.sinks.encode import Rejections
 from agora.sinks.sqlitedb import Database, quoted
-from agora.sinks.sqliterows import RESERVED, SqlRow
+from agora.sinks.sqliterows import SqlRow
 from agora.sinks.sqlitetable import Table, create_table, insert, look
 from agora.sinks.sqlitetoken import Mark, TableToken
 
 __all__ = ["Fit", "Staging", "count_staged", "move"]
 
-_SEQ = f'"{RESERVED}seq"'
+_SEQ = "seq"
 _ALL = 2**63 - 1
 _REFUSALS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
 
@@ -58,26 +58,30 @@ class Staging:
         """The columns take the affinities of the table, and its unique constraints, so that what collides there
         collides here."""
         self.db.connection.execute(f"CREATE TABLE {self.where} ({_SEQ} INTEGER PRIMARY KEY)")
-        for name in fit.columns:
-            self.add_column(name, "" if fit.table is None else fit.table.affinities[name])
+        for number, name in enumerate(fit.columns):
+            self.add_column(number, "" if fit.table is None else fit.table.affinities[name])
         if fit.table is not None and fit.check == "rows":
             self._add_uniques(fit, fit.table)
 
-    def add_column(self, name: str, affinity: str = "") -> None:
-        self.db.connection.execute(f"ALTER TABLE {self.where} ADD COLUMN {quoted(name)} {affinity}")
+    def add_column(self, number: int, affinity: str = "") -> None:
+        """By number, since not every name can be added to a table (`rowid`)."""
+        self.db.connection.execute(f"ALTER TABLE {self.where} ADD COLUMN c{number} {affinity}")
 
     def accept(self, rows: Mapping[int, SqlRow], fit: Fit, *, after: int) -> Rejections:
         """Stage, behind number `after`, all that the table will take; the others' errors."""
+        if not rows:
+            return {}
         try:
             self._together(list(rows.values()), fit, after)
-        except _REFUSALS:
+        except _REFUSALS as error:
+            self._refuse_rollback(error)
             return self._one_by_one(rows, fit, after)
         return {}
 
     def try_all(self, fit: Fit) -> None:
         """Raise what moving all that is staged would raise."""
         if fit.check != "none":
-            with self.db.trial():
+            with self.db.savepoint(keep=False):
                 self._make_ready(fit, staged=True)
                 _refuse_deferred(self.db.connection)
 
@@ -89,11 +93,11 @@ class Staging:
         """All of them, or an error of `_REFUSALS` and none."""
         connection, tried = self.db.connection, self._try_sql(fit)
         if tried is not None:
-            with self.db.trial():
+            with self.db.savepoint(keep=False):
                 self._make_ready(fit, staged=fit.check == "order")
                 connection.executemany(tried, rows)
                 _refuse_deferred(connection)
-        with connection:  # a savepoint
+        with self.db.savepoint(keep=True):
             self._stage(rows, fit, after)
 
     def _one_by_one(self, rows: Mapping[int, SqlRow], fit: Fit, after: int) -> Rejections:
@@ -101,22 +105,29 @@ class Staging:
         stage = self._stage_sql(fit)
         accepted: list[SqlRow] = []
         rejected: Rejections = {}
-        with self.db.trial():
+        with self.db.savepoint(keep=False):
             if tried is not None:
                 self._make_ready(fit, staged=fit.check == "order")
             for index, row in rows.items():
                 try:
-                    with connection:  # a savepoint
+                    with self.db.savepoint(keep=True):
                         if tried is not None:
                             connection.execute(tried, row)
                             _refuse_deferred(connection)
                         connection.execute(stage, (after + len(accepted) + 1, *row))
                 except _REFUSALS as error:
+                    self._refuse_rollback(error)
                     rejected[index] = ValueError(f"{self.shown} refuses it: {error}")
                 else:
                     accepted.append(row)
         self._stage(accepted, fit, after)
         return rejected
+
+    def _refuse_rollback(self, error: apsw.Error) -> None:
+        if not self.db.connection.in_transaction:
+            raise ConfigError(
+                f"a trigger of {self.shown} rolls back more than its row ({error}): let it RAISE(ABORT, ...)"
+            ) from error
 
     def _make_ready(self, fit: Fit, *, staged: bool) -> None:
         """Make the table, in a trial, what it will be when the next row comes."""
@@ -132,7 +143,7 @@ class Staging:
         self.db.connection.executemany(self._stage_sql(fit), numbered)
 
     def _stage_sql(self, fit: Fit) -> str:
-        names = ", ".join([_SEQ, *map(quoted, fit.columns)])
+        names = ", ".join([_SEQ, *_numbered(fit.columns)])
         return f"INSERT INTO {self.where} ({names}) VALUES (?{', ?' * len(fit.columns)})"
 
     def _try_sql(self, fit: Fit) -> str | None:
@@ -142,9 +153,10 @@ class Staging:
 
     def _add_uniques(self, fit: Fit, table: Table) -> None:
         schema, _, name = self.where.partition(".")
+        columns = dict(zip(fit.columns, _numbered(fit.columns), strict=True))
         for number, unique in enumerate(table.others(fit.key)):
-            if all(column in fit.columns for column, _ in unique):
-                parts = ", ".join(f"{quoted(column)} COLLATE {quoted(how)}" for column, how in unique)
+            if all(column in columns for column, _ in unique):
+                parts = ", ".join(f"{columns[column]} COLLATE {quoted(how)}" for column, how in unique)
                 index = f'"{name[1:-1]}_{number}"'
                 self.db.connection.execute(f"CREATE UNIQUE INDEX {schema}.{index} ON {name} ({parts})")
 
@@ -155,14 +167,14 @@ def move(db: Database, token: TableToken, mark: Mark, where: str, table: Table |
     if token.created and table is not None and mark.number == 0:
         raise SinkChanged(f"{shown} wasn't there when the run began, and is now: drop it, then run again")
     if table is None:
-        connection.execute(create_table(token.table, token.columns, token.key))
+        connection.execute(create_table(token.table, token.types, token.key))
         table = look(connection, token.table)
         assert table is not None
     elif token.replaces and mark.number == 0:
         connection.execute(f"DELETE FROM main.{quoted(table.name)}")
     before = _last(connection, table)
-    rows_sql = _select(where, token.columns)
-    connection.execute(insert(table.name, list(token.columns), token.key, rows_sql), (token.seq,))
+    rows_sql = _select(where, token.types)
+    connection.execute(insert(table.name, list(token.types), token.key, rows_sql), (token.seq,))
     count = connection.changes()
     connection.execute(f"DELETE FROM {where} WHERE {_SEQ} <= ?", (token.seq,))
     first = mark.first if mark.rows else before + 1
@@ -184,8 +196,12 @@ def count_staged(connection: apsw.Connection, token: TableToken, where: str) -> 
     return count
 
 
+def _numbered(columns: Mapping[str, str]) -> list[str]:
+    return [f"c{number}" for number in range(len(columns))]
+
+
 def _select(where: str, columns: Mapping[str, str]) -> str:
-    return f"SELECT {', '.join(map(quoted, columns))} FROM {where} WHERE {_SEQ} <= ? ORDER BY {_SEQ}"
+    return f"SELECT {', '.join(_numbered(columns))} FROM {where} WHERE {_SEQ} <= ? ORDER BY {_SEQ}"
 
 
 def _last(connection: apsw.Connection, table: Table) -> int:

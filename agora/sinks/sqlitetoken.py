@@ -39,9 +39,14 @@ class TableToken:
     """The pipeline makes the table."""
     replaces: bool
     """The first commit removes the rows that are there."""
-    columns: dict[str, str]
-    """Names and types that are written; empty until they are known. A type is `""` in a table of others."""
+    columns: list[list[str]]
+    """Names and types, in the order of the staged columns; empty until they are known. A type is `""` in a table of
+    others."""
     key: list[str]
+
+    @property
+    def types(self) -> dict[str, str]:
+        return {name: kind for name, kind in self.columns}
 
     def to_json(self) -> dict[str, Json]:
         return attrs.asdict(self)
@@ -79,6 +84,10 @@ class Mark:
     last: int
     mixed: bool
     """The rows can't be told from others by their rowids."""
+
+    def begun_anew(self) -> "Mark":
+        """Of a table that takes the place of one that is gone."""
+        return attrs.evolve(self, rows=0, first=0, last=0, mixed=False)
 
 
 _WAYS_OUT = (
