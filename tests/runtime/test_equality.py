@@ -12,6 +12,7 @@ from agora import Backpressure, Pipeline
 from agora.errors import RecordsRejected
 from agora.sinks import MemorySink
 from agora.state import StateDLQSink
+from agora.tracing import InMemoryTracer
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,7 @@ class How:
     slow_source: bool
     slow_sinks: bool
     letters_in_state: bool
+    traced: bool
     seed: int
 
 
@@ -40,6 +42,7 @@ hows = st.builds(
     slow_source=st.booleans(),
     slow_sinks=st.booleans(),
     letters_in_state=st.booleans(),
+    traced=st.booleans(),
     seed=st.integers(0, 1000),
 )
 
@@ -84,6 +87,7 @@ def build(
         else Backpressure.fixed(how.limit),
         batch_size=how.batch_size,
         linger=how.linger,
+        tracer=InMemoryTracer() if how.traced else None,
     )
     return bound, written, queue, store, parts
 
