@@ -5,6 +5,7 @@ pipelines. `build` answers a `BoundPipeline`, which owns the runs. Building does
 loop.
 """
 
+import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Generic, Literal, cast, overload
@@ -52,8 +53,13 @@ class Pipeline(Generic[R]):
     _sinks: tuple[SinkSpec, ...]
 
     def __init__(self, source: Source, *, name: str, on_error: OnError | None = None) -> None:
-        if isinstance(source, type) or not (hasattr(source, "stream") or hasattr(source, "batches")):
+        stream = getattr(source, "stream", None)
+        if isinstance(source, type) or not callable(stream):
             raise ConfigError(f"{source!r} is no source: it must be an object with stream()")
+        if inspect.isgeneratorfunction(stream) or inspect.iscoroutinefunction(stream):
+            raise ConfigError(
+                f"{type(source).__name__}.stream must be an async generator: `async def` with a `yield` in it"
+            )
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(
                 f"a pipeline needs a name, not {name!r}: checkpoints and letters are kept under it"
@@ -297,6 +303,8 @@ def _unique(name: str, taken: set[str], position: int, *, given: bool) -> str:
         return name
     if given:
         raise ConfigError(f"the name {name!r} is taken by an earlier stage of this pipeline")
+    while f"{name}-{position}" in taken:
+        position += 1
     return f"{name}-{position}"
 
 

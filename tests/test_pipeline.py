@@ -1,6 +1,7 @@
 """The builder: immutable, checked at once, no I/O, no loop."""
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,18 @@ from agora.sources import IterableSource
 
 def keep(record: Any) -> Any:
     return record
+
+
+def plain_generator() -> Any:
+    yield 1
+
+
+async def no_generator() -> Any: ...
+
+
+def other(**attributes: Any) -> Any:
+    """An object with just these attributes."""
+    return SimpleNamespace(**attributes)
 
 
 def start(**options: Any) -> Any:
@@ -40,6 +53,8 @@ def test_names_are_the_functions_made_unique_by_position() -> None:
         start().map(keep).map(keep).filter(lambda record: True).map(keep, name="mine").to(ListSink()).build()
     )
     assert [step.name for step in built.chain.steps] == ["keep", "keep-2", "filter", "mine"]
+    taken = start().map(keep).map(keep, name="keep-3").map(keep).to(keep).to(ListSink()).build()
+    assert [step.name for step in taken.chain.steps] == ["keep", "keep-3", "keep-4"]
     two = start().to(ListSink(), ListSink(), keep).build()
     assert [sink.name for sink in two.spec.sinks] == ["ListSink", "ListSink-2", "keep"]
 
@@ -49,6 +64,9 @@ def test_names_are_the_functions_made_unique_by_position() -> None:
     [
         (lambda: Pipeline(Records, name="p"), "is no source"),  # type: ignore[arg-type]
         (lambda: Pipeline([1], name="p"), "is no source"),  # type: ignore[arg-type]
+        (lambda: Pipeline(other(batches=keep), name="p"), "is no source"),
+        (lambda: Pipeline(other(stream=plain_generator), name="p"), "must be an async generator"),
+        (lambda: Pipeline(other(stream=no_generator), name="p"), "must be an async generator"),
         (lambda: Pipeline(Records(1), name=" "), "needs a name"),
         (lambda: start(on_error="pass"), "expected one of dead_letter, stop, skip"),
         (lambda: start().map(7), "no function"),

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import attrs
 
 from agora.errors import ConfigError
+from agora.middlewares import base
+from agora.middlewares.function import FunctionMiddleware
 from agora.records import Json
 
 __all__ = ["POLICIES", "Policy", "Step", "StepKind", "is_async_callable", "step_from"]
@@ -68,10 +70,10 @@ class Step:
 
 
 def is_async_callable(fn: object) -> bool:
-    """Whether calling `fn` gives a coroutine: an `async def`, one wrapped in `partial`, an async
-    `__call__`."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
+    """Whether calling `fn` gives a coroutine for sure: an `async def`, one wrapped in `partial` or
+    `@middleware`, an async `__call__`."""
+    while isinstance(fn, functools.partial | FunctionMiddleware):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.process
     if inspect.iscoroutinefunction(fn):
         return True
     call = getattr(fn, "__call__", None)  # noqa: B004  - the method itself is asked for
@@ -79,6 +81,15 @@ def is_async_callable(fn: object) -> bool:
 
 
 _METHODS = {"process": StepKind.MAP, "expand": StepKind.EXPAND, "process_batch": StepKind.BATCH}
+
+_STUBS = (
+    base.Middleware.process,
+    base.ExpandingMiddleware.expand,
+    base.BatchMiddleware.process_batch,
+    base.StatefulMiddleware.snapshot,
+    base.StatefulMiddleware.restore,
+)
+"""What a class inherits by naming a contract as its base, without having defined it."""
 
 
 def step_from(
@@ -96,16 +107,19 @@ def step_from(
     """
     if inspect.isclass(part):
         raise ConfigError(f"{part.__name__} is a class; a step takes an object: {part.__name__}()")
-    methods = [method for method in _METHODS if callable(getattr(part, method, None))]
+    methods = [method for method in _METHODS if callable(_own(part, method))]
     if kind is None and not methods and callable(part):
         kind = StepKind.MAP
+    least: Any = 1
     if kind is not None:
         call: Callable[..., Any] = _callable(part)
         owner = None
     elif len(methods) == 1:
         kind = _METHODS[methods[0]]
         call = getattr(part, methods[0])
-        owner = part
+        least = getattr(part, "min_concurrency", 1)
+        # A function has no hooks, and may be in several runs at once.
+        owner = None if isinstance(part, FunctionMiddleware) else part
     else:
         found = " and ".join(methods) if methods else "none of them"
         raise ConfigError(
@@ -114,7 +128,7 @@ def step_from(
     if on_error is not None and on_error not in POLICIES:
         raise ConfigError(f"on_error={on_error!r}: expected one of {', '.join(POLICIES)}")
     own_name = name or _name_of(part, kind)
-    wanted = concurrency if concurrency is not None else getattr(owner, "min_concurrency", 1)
+    wanted = concurrency if concurrency is not None else least
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
         raise ConfigError(f"step {own_name!r}: concurrency must be a whole number from 1, not {wanted!r}")
     step = Step(
@@ -125,8 +139,8 @@ def step_from(
         concurrency=wanted,
         on_error=on_error,
         part=owner,
-        snapshot=getattr(owner, "snapshot", None),
-        restore=getattr(owner, "restore", None),
+        snapshot=_own(owner, "snapshot"),
+        restore=_own(owner, "restore"),
     )
     if step.stateful and step.buffered:
         raise ConfigError(
@@ -136,6 +150,12 @@ def step_from(
     if step.stateful and step.restore is None:
         raise ConfigError(f"step {own_name!r} has snapshot() but no restore(state)")
     return step
+
+
+def _own(part: object, method: str) -> Any:
+    """The part's method; `None` where it has none, or only the stub of a contract."""
+    found = getattr(part, method, None)
+    return None if getattr(found, "__func__", None) in _STUBS else found
 
 
 def _callable(part: object) -> Callable[..., Any]:

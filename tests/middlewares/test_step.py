@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agora import ConfigError, middleware
+from agora.middlewares import ExpandingMiddleware, Middleware, StatefulMiddleware
 from agora.middlewares.step import StepKind, is_async_callable, step_from
 
 
@@ -89,3 +90,27 @@ class Half(Process):
 def test_what_is_no_step_is_refused_with_the_reason(part: Any, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         step_from(part, **options)
+
+
+class Split(Middleware):
+    def expand(self, record: Any) -> Any:
+        return [record, record]
+
+
+class Whole(StatefulMiddleware, ExpandingMiddleware):
+    def process_batch(self, records: Any) -> Any:
+        return records
+
+
+def test_a_method_that_a_contract_only_declares_does_not_count() -> None:
+    assert step_from(Split()).kind is StepKind.EXPAND  # type: ignore[abstract, unused-ignore]
+    whole = step_from(Whole())
+    assert (whole.kind, whole.stateful) == (StepKind.BATCH, False)
+
+
+def test_a_decorated_function_used_as_a_function_is_awaited_and_has_no_hooks() -> None:
+    decorated = middleware(min_concurrency=3)(later)
+    assert step_from(decorated, kind=StepKind.MAP).is_async
+    assert step_from(functools.partial(decorated), kind=StepKind.MAP).is_async
+    assert step_from(decorated).part is None
+    assert step_from(decorated).concurrency == 3
