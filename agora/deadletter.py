@@ -2,12 +2,13 @@
 
 import hashlib
 from datetime import datetime
+from typing import Any
 
 import attrs
 
 from agora.records import Json, Opaque, Record
 
-__all__ = ["SOURCE_ENTRY", "DLQRecord", "Entry", "letter_id"]
+__all__ = ["SOURCE_ENTRY", "DLQRecord", "Entry", "entry_fields", "letter_id"]
 
 
 @attrs.frozen(kw_only=True)
@@ -20,6 +21,8 @@ class Entry:
 
     step: str | None
     record: Record
+    unrouted: bool = False
+    """Whether the `where` of the letter's sink failed, so that a replay asks it first."""
 
 
 SOURCE_ENTRY = "source"
@@ -59,6 +62,12 @@ class DLQRecord:
             return False
         record = self.entry.record if isinstance(self.entry, Entry) else self.original
         return record is not None and not _holds_opaque(record)
+
+
+def entry_fields(entry: Entry) -> dict[str, Any]:
+    """What is written of an entry: `step`, `record`, and `unrouted` where it is so."""
+    fields = {"step": entry.step, "record": entry.record}
+    return {**fields, "unrouted": True} if entry.unrouted else fields
 
 
 def letter_id(*, pipeline: str, run_id: str, ordinal: int, stage: str, nth: int = 0) -> str:

@@ -11,7 +11,7 @@ from agora.deadletter import DLQRecord, letter_id
 from agora.runtime.batch import Batch, Failure
 from agora.state.base import Change
 
-__all__ = ["LetterBox", "Letters", "qualified_name"]
+__all__ = ["LetterBox", "Letters", "qualified_name", "said"]
 
 
 class Letters(Protocol):
@@ -86,7 +86,7 @@ class LetterBox:
             run_id=self.run_id,
             stage=failure.stage,
             error_type=qualified_name(type(failure.error)),
-            error_message=str(failure.error),
+            error_message=said(failure.error),
             original=original,
             processed=failure.processed,
             entry=failure.entry,
@@ -123,6 +123,16 @@ class LetterBox:
 
     async def settle(self) -> None:
         """Nothing is left: what no barrier saves was written as it came."""
+
+
+def said(error: BaseException) -> str:
+    """What an error says of itself; its class's name where even that fails."""
+    for say in (str, repr):
+        try:
+            return say(error)
+        except Exception:  # noqa: BLE001, S112  - whatever the error's own method raises
+            continue
+    return type(error).__name__
 
 
 def qualified_name(kind: type) -> str:

@@ -20,7 +20,7 @@ from agora.middlewares.step import Step, StepKind
 from agora.records import Json, Malformed, Record
 from agora.runtime.batch import Batch, Failure
 from agora.runtime.failing import maybe_await
-from agora.runtime.letters import qualified_name
+from agora.runtime.letters import qualified_name, said
 from agora.runtime.spec import PipelineSpec, SinkSpec
 from agora.state.base import Change
 
@@ -47,6 +47,10 @@ class Envelope:
     """Number of the first step that it passes."""
     sink: str | None
     """The only sink that it goes to; `None`: where the pipeline's routing says."""
+    unrouted: bool = False
+    """Whether the `where` of `sink` is asked first; what it doesn't want is for those with `otherwise` behind it."""
+    claims: list[str] = attrs.field(factory=list, init=False, eq=False)
+    """Sinks whose `where` wanted it, or failed."""
 
     def holding(self, value: Record) -> "Envelope":
         return attrs.evolve(self, value=value)
@@ -130,13 +134,13 @@ class Replay:
         if isinstance(failure.entry, Entry):
             reached = failure.entry.step
             if reached is None or self._number(reached) >= envelope.start:
-                entry = Entry(step=reached, record=_opened(failure.entry.record))
+                entry = attrs.evolve(failure.entry, record=_opened(failure.entry.record))
         return attrs.evolve(
             letter,
             id=self._id(letter, failure.stage),
             stage=failure.stage,
             error_type=qualified_name(type(failure.error)),
-            error_message=str(failure.error),
+            error_message=said(failure.error),
             processed=_opened(failure.processed),
             entry=entry,
             attempts=letter.attempts + 1,
@@ -204,7 +208,10 @@ class Replay:
     def _to_sink(self, letter: DLQRecord, name: str) -> Envelope | Malformed:
         if name not in {sink.name for sink in self.spec.sinks}:
             return self._unplaced(letter, f"the pipeline has no sink {name!r} anymore")
-        return Envelope(letter, letter.processed, len(self.spec.chain), name)
+        end = len(self.spec.chain)
+        if isinstance(letter.entry, Entry) and letter.entry.unrouted:
+            return Envelope(letter, letter.entry.record, end, name, unrouted=True)
+        return Envelope(letter, letter.processed, end, name)
 
     def _to_step(self, letter: DLQRecord, entry: Entry) -> Envelope | Malformed:
         end = len(self.spec.chain)
@@ -349,14 +356,27 @@ def _held(envelope: Envelope, result: Record | None | Exception) -> Envelope | N
 
 
 def _wrapped_sink(sink: SinkSpec, sinks: Sequence[SinkSpec]) -> SinkSpec:
-    """The sink with a `where` that knows which letters are its own."""
-    before = [other.where for other in sinks[: sinks.index(sink)] if other.where is not None]
+    """The sink with a `where` that knows which letters are its own. The sinks are asked in order, each about an
+    envelope once."""
+    before = {other.name for other in sinks[: sinks.index(sink)]}
 
     def wants(envelope: Envelope) -> object:
-        if envelope.sink is not None:
-            return envelope.sink == sink.name
+        own = envelope.sink is None or envelope.sink == sink.name
+        if envelope.sink is not None and not envelope.unrouted:
+            return own
         if sink.otherwise:
-            return not any(where(envelope.value) for where in before)
-        return sink.where is None or sink.where(envelope.value)
+            return (own or envelope.sink in before) and not envelope.claims
+        if sink.where is None:
+            return own
+        try:
+            wanted = sink.where(envelope.value)
+        except Exception:
+            envelope.claims.append(sink.name)
+            if own:
+                raise
+            return False  # it has a letter of its own for that
+        if wanted:
+            envelope.claims.append(sink.name)
+        return own and wanted
 
     return attrs.evolve(sink, sink=_ReplayedSink(sink.sink), where=wants, otherwise=False)

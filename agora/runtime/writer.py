@@ -132,7 +132,9 @@ class Writer:
             if untaken:
                 untaken.difference_update(taken, bad_here)
             for position in sorted(bad_here):
-                failure = self._refusal(batch, port, position, bad_here[position])
+                failure = self._refusal(
+                    batch, port, position, bad_here[position], unrouted=position in errors
+                )
                 if failure.policy == "stop":
                     batch.halt, stop_at = failure, position
                     break
@@ -152,14 +154,16 @@ class Writer:
         self._observe(trio.current_time() - started, batch.limit)
         return refused
 
-    def _refusal(self, batch: Batch, port: SinkPort, position: int, error: Exception) -> Failure:
+    def _refusal(
+        self, batch: Batch, port: SinkPort, position: int, error: Exception, *, unrouted: bool
+    ) -> Failure:
         row = batch.rows[position]
         return Failure(
             offset=batch.index[position],
             stage=port.stage,
             error=error,
             policy=port.policy,
-            entry=Entry(step=None, record=row) if self.letters is not None else None,
+            entry=Entry(step=None, record=row, unrouted=unrouted) if self.letters is not None else None,
             processed=row,
         )
 

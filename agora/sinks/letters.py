@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from agora.deadletter import DLQRecord, Entry
+from agora.deadletter import DLQRecord, Entry, entry_fields
 from agora.records import Json
 
 __all__ = ["is_letter", "letter_row"]
@@ -32,5 +32,5 @@ def _plain(value: Any) -> Json:
     from agora.tagged import to_jsonable  # noqa: PLC0415 - only a dead-letter queue needs the codec
 
     if isinstance(value, Entry):
-        return {"step": value.step, "record": to_jsonable(value.record)}
+        return {name: to_jsonable(part) for name, part in entry_fields(value).items()}
     return to_jsonable(value)

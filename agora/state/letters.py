@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from agora import tagged
-from agora.deadletter import DLQRecord, Entry
+from agora.deadletter import DLQRecord, Entry, entry_fields
 from agora.errors import StateError
 from agora.state.base import Delete, Put, StateBackend
 from agora.state.transaction import describe, opened
@@ -182,5 +182,5 @@ def _ordinal(letter: DLQRecord) -> int:
 def _encode(letter: DLQRecord) -> bytes:
     fields = {field.name: getattr(letter, field.name) for field in attrs.fields(DLQRecord)}
     if isinstance(letter.entry, Entry):
-        fields["entry"] = {"step": letter.entry.step, "record": letter.entry.record}
+        fields["entry"] = entry_fields(letter.entry)
     return tagged.encode(fields)
