@@ -18,7 +18,7 @@ from agora.backpressure import Backpressure
 from agora.bound import BoundPipeline
 from agora.errors import ConfigError
 from agora.middlewares.chain import MiddlewareChain
-from agora.middlewares.step import POLICIES, Policy, Step, StepKind, step_from
+from agora.middlewares.step import POLICIES, Policy, Step, StepKind, is_async_callable, step_from
 from agora.runtime.plan import Plan
 from agora.runtime.spec import PipelineSpec, SinkSpec
 from agora.sinks.adapt import as_sink
@@ -171,6 +171,10 @@ class Pipeline(Generic[R]):
             raise ConfigError("a sink has a where or is the otherwise, not both")
         if where is not None and not callable(where):
             raise ConfigError(f"where={where!r}: expected a function of a record")
+        if is_async_callable(where):
+            raise ConfigError(
+                f"where={where!r} is async: it must be a plain function; ask in a map() and route by its answer"
+            )
         if otherwise and not any(spec.where is not None for spec in self._sinks):
             raise ConfigError(
                 "otherwise=True takes what no where before it took, and there is none before it"
@@ -218,14 +222,18 @@ class Pipeline(Generic[R]):
         """
         problems = [
             *_number_problems(checkpoint_every, checkpoint_interval, batch_size, linger, max_dead_letters),
+            *_kind_problems(checkpoint_store, backpressure, tracer),
             *self._policy_problems(has_dlq=dlq is not None),
         ]
         if checkpoint_store is None and (checkpoint_every is not None or checkpoint_interval is not None):
             problems.append("checkpoint_every and checkpoint_interval need a checkpoint_store")
         if max_dead_letters is not None and dlq is None:
             problems.append("max_dead_letters needs a dlq")
-        if dlq is not None and not (hasattr(dlq, "write") or hasattr(dlq, "write_record")):
-            dlq = as_sink(cast("SinkLike", dlq))
+        if dlq is not None:
+            try:
+                dlq = as_sink(cast("SinkLike", dlq))
+            except ConfigError as error:
+                problems += [f"dlq: {problem}" for problem in error.problems]
         if require not in (None, "exactly_once"):
             problems.append(f"require={require!r}: expected 'exactly_once'")
         if problems:
@@ -314,6 +322,28 @@ def _sink_name(given: object, sink: object) -> str:
         return str(target)
     own = getattr(given, "name", None) or getattr(given, "__name__", None) or type(given).__name__
     return "function" if own == "<lambda>" else str(own)
+
+
+def _kind_problems(store: object, backpressure: object, tracer: object) -> list[str]:
+    """What isn't the kind of object that its option takes; parts are duck-typed, by their methods."""
+    problems = []
+    if store is not None and not _has(store, "load", "save"):
+        problems.append(
+            f"checkpoint_store={store!r}: expected an object with load and save, such as CheckpointStore(state)"
+        )
+    if backpressure is not None and not isinstance(backpressure, Backpressure):
+        problems.append(
+            f"backpressure={backpressure!r}: expected Backpressure.fixed(…) or Backpressure.adaptive(…)"
+        )
+    if tracer is not None and not (_has(tracer, "span") and hasattr(tracer, "enabled")):
+        problems.append(f"tracer={tracer!r}: expected an object with span and enabled, such as NoopTracer()")
+    return problems
+
+
+def _has(candidate: object, *methods: str) -> bool:
+    return not isinstance(candidate, type) and all(
+        callable(getattr(candidate, method, None)) for method in methods
+    )
 
 
 def _number_problems(

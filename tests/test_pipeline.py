@@ -11,6 +11,7 @@ from support import CountingStore, ListSink, Records, run_virtual
 from agora import Backpressure, ConfigError, Pipeline
 from agora.sinks import MemorySink
 from agora.sources import IterableSource
+from agora.state import MemoryBackend
 
 
 def keep(record: Any) -> Any:
@@ -22,6 +23,10 @@ def plain_generator() -> Any:
 
 
 async def no_generator() -> Any: ...
+
+
+async def later(record: Any) -> Any:
+    return record
 
 
 def other(**attributes: Any) -> Any:
@@ -94,6 +99,16 @@ def test_names_are_the_functions_made_unique_by_position() -> None:
             lambda: start().to(keep).build(checkpoint_store=CountingStore(), checkpoint_interval=0),
             "interval=0",
         ),
+        (lambda: start().to(keep, where=later), "is async"),
+        (
+            lambda: start().to(keep).build(checkpoint_store=MemoryBackend()),
+            "checkpoint_store=.*load and save",
+        ),
+        (lambda: start().to(keep).build(checkpoint_store=CountingStore), "checkpoint_store=.*load and save"),
+        (lambda: start().to(keep).build(backpressure=5), "backpressure=5"),
+        (lambda: start().to(keep).build(tracer=3), "tracer=3"),
+        (lambda: start().to(keep).build(dlq=MemorySink), "dlq: .*a class"),
+        (lambda: start().to(keep).build(dlq=3), "dlq: 3 is not a sink"),
         (lambda: start().to(keep).build(batch_size=0), "batch_size=0"),
         (lambda: start().to(keep).build(batch_size=2.0), "batch_size=2.0"),
         (lambda: start().to(keep).build(linger=-1), "linger=-1"),
@@ -193,5 +208,41 @@ def test_max_records_is_a_whole_number(number: Any) -> None:
     async def main() -> None:
         with pytest.raises(ConfigError, match="max_records"):
             await start().to(ListSink()).build().run(max_records=number)
+
+    run_virtual(main)
+
+
+class Counted:
+    """A plain async iterator: no generator, nothing to close."""
+
+    left = 3
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> int:
+        if not self.left:
+            raise StopAsyncIteration
+        self.left -= 1
+        return self.left
+
+
+def test_a_source_may_give_any_async_iterator() -> None:
+    async def main() -> None:
+        sink = ListSink()
+        await Pipeline(other(stream=Counted), name="p").to(sink).build().run()
+        assert sink.records == [2, 1, 0]
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("stream", [plain_generator, no_generator, object])
+def test_a_stream_that_is_no_async_iterator_is_refused_with_the_way_out(stream: Any) -> None:
+    def hidden() -> Any:
+        return stream()
+
+    async def main() -> None:
+        with pytest.raises(ConfigError, match="must be an async generator"):
+            await Pipeline(other(stream=hidden), name="p").to(ListSink()).build().run()
 
     run_virtual(main)

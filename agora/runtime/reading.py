@@ -6,13 +6,15 @@ it and the generator is closed. A scope around a single step, to go on with the 
 generators that hold scopes.
 """
 
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
 import attrs
 import trio
 
+from agora.errors import ConfigError
 from agora.records import Record
 from agora.runtime.failing import leaf
 from agora.runtime.intake import Intake
@@ -41,6 +43,8 @@ class Reader:
     late: Exception | None = None
     """What the source raised when it was closed, everything of it read."""
     _stopping: str | None = None
+    closed: trio.Event = attrs.field(factory=trio.Event)
+    """Set once the source's generator is closed."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _timer: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
@@ -61,6 +65,12 @@ class Reader:
         self._scope.cancel()
 
     async def _read(self) -> None:
+        try:
+            await self._read_source()
+        finally:
+            self.closed.set()
+
+    async def _read_source(self) -> None:
         if self.intake.options.max_records == 0:
             self.intake.end("stopped", "max_records")
             return
@@ -153,11 +163,20 @@ class Reader:
 
 def _closing(stream: Any) -> AbstractAsyncContextManager[AsyncIterable[Record]]:
     """An async generator is closed by its owner; a `trio.as_safe_channel` function gives a context manager
-    instead."""
-    if hasattr(stream, "__aenter__") and not hasattr(stream, "aclose"):
+    instead; a plain async iterator has nothing to close."""
+    if hasattr(stream, "aclose"):
+        return _closed(stream)
+    if hasattr(stream, "__aenter__"):
         manager: AbstractAsyncContextManager[AsyncIterable[Record]] = stream
         return manager
-    return _closed(stream)
+    if not hasattr(stream, "__aiter__"):
+        if inspect.iscoroutine(stream):
+            stream.close()
+        raise ConfigError(
+            f"the source's stream() gave a {type(stream).__name__}: it must be an async generator "
+            "(`async def` with a `yield` in it), or give another async iterable"
+        )
+    return nullcontext(stream)
 
 
 @asynccontextmanager
