@@ -14,7 +14,7 @@ PUBLIC = {
     ],
     "agora.sources": ["CsvSource", "IterableSource", "JsonLinesSource", "ParquetSource", "Source"],
     "agora.sinks": [
-        "CsvSink", "JsonLinesSink", "MemorySink", "NullSink", "ParquetSink", "Sink", "StdoutSink",
+        "CsvSink", "JsonLinesSink", "MemorySink", "NullSink", "ParquetSink", "SQLiteSink", "Sink", "StdoutSink",
     ],
     "agora.middlewares": ["BatchMiddleware", "Middleware"],
     "agora.state": ["CheckpointStore", "MemoryBackend", "SQLiteBackend", "StateBackend", "StateDLQSink"],

@@ -8,7 +8,7 @@ import cattrs
 import pytest
 
 from agora.errors import ConfigError
-from agora.sinks import CsvSink, JsonLinesSink, MemorySink, NullSink, ParquetSink, StdoutSink
+from agora.sinks import CsvSink, JsonLinesSink, MemorySink, NullSink, ParquetSink, SQLiteSink, StdoutSink
 
 CONVERTER = cattrs.Converter(use_alias=True, forbid_extra_keys=True)
 
@@ -22,6 +22,7 @@ DECLARED: list[tuple[Any, dict[str, Any]]] = [
         {"path": "o", "columns": ["a", "b"], "header": False, "delimiter": ";", "if_exists": "replace"},
     ),
     (ParquetSink, {"path": "o", "schema": {"a": "int64"}, "part_rows": 10, "compression": "snappy"}),
+    (SQLiteSink, {"path": "o", "table": "t", "columns": ["a", "b"], "if_exists": "append"}),
     (StdoutSink, {"nan": "null"}),
     (MemorySink, {}),
     (NullSink, {}),

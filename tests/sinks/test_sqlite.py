@@ -4,7 +4,6 @@ import datetime
 import decimal
 import json
 import math
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agora.deadletter import DLQRecord, Entry
-from agora.errors import AgoraError, ConfigError, RecordsRejected, SinkChanged
+from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.sinks import SQLiteSink
-from agora.sinks import sqlitedb
 
 
 def query(path: Path, sql: str, *parameters: Any) -> list[Any]:
@@ -366,7 +364,7 @@ async def test_what_others_write_between_the_try_and_the_barrier_ends_the_run_be
     token = await sink.prepare()
     await sink.write([{"a": 1}, {"a": 2}])
     execute(path, "INSERT INTO t VALUES (2)")
-    with pytest.raises(SinkChanged, match="UNIQUE constraint failed: t.a.*run again"):
+    with pytest.raises(SinkChanged, match=r"UNIQUE constraint failed: t.a.*run again"):
         await sink.prepare()
     await sink.close()
     again = SQLiteSink(path, "t", if_exists="append")
@@ -387,7 +385,7 @@ async def test_a_trigger_that_ends_the_transaction_ends_the_run(tmp_path: Path, 
         "CREATE TABLE t (a UNIQUE)",
         "CREATE TRIGGER g BEFORE INSERT ON t WHEN NEW.a = 7 BEGIN SELECT RAISE(ROLLBACK, 'no 7'); END",
     )
-    with pytest.raises(ConfigError, match="RAISE.ABORT"):
+    with pytest.raises(ConfigError, match=r"RAISE.ABORT"):
         await run(SQLiteSink(path, "t", if_exists="append"), a_run, [{"a": 1}, {"a": 1}, {"a": 7}, {"a": 2}])
     assert query(path, "SELECT * FROM t") == []
 
