@@ -67,7 +67,7 @@ async def _agora(fetch: Fetch, numbers: Sequence[int], concurrency: int) -> list
     sink = MemorySink()
     pipeline = Pipeline(IterableSource(numbers), name="buffered").map(fetch, concurrency=concurrency)
     await pipeline.to(sink).build().run()
-    return list(sink.records)
+    return sink.records
 
 
 async def _pool(fetch: Fetch, numbers: Iterable[int], concurrency: int) -> list[int]:

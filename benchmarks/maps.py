@@ -20,7 +20,7 @@ def maps(*, full: bool, rounds: int) -> list[Comparison]:
         for step in (_one, _two, _three, _four, _five):
             pipeline = pipeline.map(step)
         trio.run(pipeline.to(sink).build().run)
-        return list(sink.records)
+        return sink.records
 
     def by_hand() -> list[int]:
         results = []
