@@ -20,6 +20,7 @@ from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
 from agora.runtime.letters import Letters
 from agora.runtime.spans import Spans
+from agora.state.base import Change
 
 __all__ = ["Barrier", "prepare"]
 
@@ -45,6 +46,14 @@ async def commit(ports: Sequence[SinkPort], tokens: Mapping[str, Json]) -> None:
         method = getattr(port.sink, "commit", None)
         if method is not None:
             await method(tokens[port.name])
+
+
+async def finish(ports: Sequence[SinkPort]) -> None:
+    """Before the last step 1: what waits in a sink for more records waits no longer."""
+    for port in ports:
+        method = getattr(port.sink, "finish", None)
+        if method is not None:
+            await maybe_await(method())
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -74,7 +83,7 @@ class Barrier:
         """Carry out the barrier at this cut. Whatever fails in it ends the run."""
         with self.spans.of("agora.checkpoint", ordinal=cut.ordinal):
             if cut.completed:
-                await self._finish_sinks()
+                await finish(self.ports)
             tokens = await prepare(self.ports)
             checkpoint = self._checkpoint(cut, tokens)
             with self.closing.shield() as shield:
@@ -99,8 +108,10 @@ class Barrier:
         if self.last is not None and self.last.completed and not self._reopened:
             self._reopened = True
             again = attrs.evolve(self.last, completed=False, fence=self.fence)
-            with self.closing.shield():
-                await self.store.amend(self.pipeline, again)
+            with self.closing.shield() as shield:
+                await self._amend(again, [])
+            if shield.cancelled_caught:
+                raise AgoraError("the completed checkpoint couldn't be opened again within the closing deadline")
 
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
         """Whether there is something to save: records, somebody who asked, or that the source is
@@ -108,16 +119,18 @@ class Barrier:
         known_complete = self.last is not None and self.last.completed and self.kept is None
         return anything_new or cut.saved is not None or (cut.completed and not known_complete)
 
-    async def _finish_sinks(self) -> None:
-        for port in self.ports:
-            finish = getattr(port.sink, "finish", None)
-            if finish is not None:
-                await finish()
+    async def _amend(self, checkpoint: Checkpoint, changes: Sequence[Change]) -> None:
+        """Save what is said anew of the same place; by `save` where a store of the user's knows nothing else."""
+        amend = getattr(self.store, "amend", self.store.save)
+        if changes:
+            await amend(self.pipeline, checkpoint, also=changes)
+        else:
+            await amend(self.pipeline, checkpoint)
 
     async def _save(self, checkpoint: Checkpoint, *, completing: bool) -> None:
         changes = [] if self.letters is None else self.letters.changes()
         if completing:
-            await self.store.amend(self.pipeline, checkpoint, also=changes)
+            await self._amend(checkpoint, changes)
         elif changes:
             await self.store.save(self.pipeline, checkpoint, also=changes)
         else:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from agora.context import RunContext
+from agora.errors import AgoraError
 from agora.runtime.closing import Closing
 from agora.runtime.failing import leaf, maybe_await
 
@@ -42,27 +43,50 @@ def reserved(pipeline: str, parts: Sequence[object]) -> Iterator[None]:
 
 @attrs.define(eq=False)
 class _Lifespan:
-    """A part's `lifespan`, in a task of its own from `enter` to `leave`."""
+    """A part's `lifespan`, in a task of its own from entering to leaving."""
 
     part: Any
     context: RunContext
+    on_lost: Callable[[Exception], None]
+    """Told when it ends before it was told to."""
+    entered: trio.Event = attrs.field(factory=trio.Event)
+    """Set when it was entered, or won't be."""
+    error: BaseException | None = None
+    """Why it wasn't entered."""
+    _inside: bool = False
     _told: trio.Event = attrs.field(factory=trio.Event)
     _left: trio.Event = attrs.field(factory=trio.Event)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self) -> None:
+        """The task. Until it is entered the run's cancellation reaches it; from then on it leaves when it is told."""
         try:
             with self._scope:
                 async with self.part.lifespan(self.context):
-                    self._scope.shield = (
-                        True  # from here on it leaves when it is told, not when the run is cancelled
-                    )
-                    task_status.started()
+                    self._inside = self._scope.shield = True
+                    self.entered.set()
                     await self._told.wait()
+        except Exception as error:  # noqa: BLE001  - told to whoever waits for it, or to the run
+            self._end(leaf(error))
+        except BaseException as error:
+            self.error = error
+            raise
+        else:
+            if not self._told.is_set():
+                self._end(AgoraError(f"the lifespan of {self.context.stage} ended before the run"))
         finally:
+            self.entered.set()
             self._left.set()
 
+    def _end(self, error: Exception) -> None:
+        if self._inside:
+            error.add_note(f"in the lifespan of {self.context.stage}")
+            self.on_lost(error)
+        else:
+            self.error = error
+
     async def leave(self, deadline: float) -> None:
+        """Tell it to leave, and wait until it has; what hasn't left by the deadline is cancelled."""
         self._scope.deadline = deadline
         self._told.set()
         await self._left.wait()
@@ -83,14 +107,13 @@ class OpenParts:
         """Enter the part's lifespan and open it. Left in reverse by `close`, also when opening fails
         half-way."""
         if callable(getattr(part, "lifespan", None)):
-            await self._enter_lifespan(_Lifespan(part, context))
-        opening = getattr(part, "open", None)
-        if not callable(opening):
-            return
+            await self._enter_lifespan(_Lifespan(part, context, self.on_lost))
         closing = getattr(part, "close", None)
         if callable(closing):
             self.push(f"{context.stage} ({type(part).__name__}.close)", lambda: maybe_await(closing()))
-        await maybe_await(opening(context))
+        opening = getattr(part, "open", None)
+        if callable(opening):
+            await maybe_await(opening(context))
 
     def push(self, label: str, leave: Callable[[], Awaitable[object]]) -> None:
         """Call `leave` at the end, before what was pushed earlier."""
@@ -98,9 +121,10 @@ class OpenParts:
 
     async def close(self) -> list[Exception]:
         """Leave everything, in reverse, shielded, within the closing deadline; what went wrong, named by
-        notes."""
+        notes. A `BaseException` (Ctrl-C) comes out once the rest is left too."""
         self.closing.begin()
         errors: list[Exception] = []
+        interrupt: BaseException | None = None
         while self._leave:
             label, leave = self._leave.pop()
             try:
@@ -109,39 +133,22 @@ class OpenParts:
             except Exception as error:  # noqa: BLE001  - closing goes on; the caller decides what to raise
                 error.add_note(f"while closing {label}")
                 errors.append(error)
+            except BaseException as error:  # noqa: BLE001  - raised below
+                interrupt = interrupt or error
             if shield.cancelled_caught:
                 errors.append(
                     TimeoutError(
                         f"{label} hasn't closed within {self.closing.seconds:.0f} s and was cancelled"
                     )
                 )
+        if interrupt is not None:
+            raise interrupt
         return errors
 
     async def _enter_lifespan(self, lifespan: _Lifespan) -> None:
-        context = lifespan.context
-
-        async def host(*, task_status: trio.TaskStatus[None]) -> None:
-            entered = False
-
-            class Status:
-                def started(self, value: None = None) -> None:
-                    nonlocal entered
-                    entered = True
-                    task_status.started(value)
-
-            try:
-                await lifespan.run(Status())
-            except Exception as error:
-                if not entered:
-                    raise
-                error = leaf(error)
-                error.add_note(f"in the lifespan of {context.stage}")
-                self.on_lost(error)
-
-        await self.nursery.start(host)
-        label = f"{context.stage} ({type(lifespan.part).__name__}.lifespan)"
-
-        async def leave() -> None:
-            await lifespan.leave(self.closing.for_one_more())
-
-        self.push(label, leave)
+        label = f"{lifespan.context.stage} ({type(lifespan.part).__name__}.lifespan)"
+        self.nursery.start_soon(lifespan.run)
+        self.push(label, lambda: lifespan.leave(self.closing.for_one_more()))
+        await lifespan.entered.wait()
+        if lifespan.error is not None:
+            raise lifespan.error

@@ -105,7 +105,12 @@ class Run:
                 stack.enter_context(self.pace.watching())
                 run_span = self.spans.of("agora.run", pipeline=self.spec.name, run_id=self.options.run_id)
                 self.spans.run = stack.enter_context(run_span)
-                await self._within_nursery(task_status)
+                try:
+                    await self._within_nursery(task_status)
+                except trio.Cancelled:
+                    if self._error is None:
+                        raise
+                # An error isn't lost because somebody cancelled while the run was closing.
                 if self._error is not None:
                     raise self._error
             self.outcome.summary = self._summary(seam.current().monotonic() - began)
@@ -143,6 +148,8 @@ class Run:
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             raise leaf(group) from None
+        finally:
+            self.closing.end()
 
     async def _open(self, parts: OpenParts, nursery: trio.Nursery) -> None:
         opening = Opening(
@@ -157,6 +164,8 @@ class Run:
             replay=self.replay is not None,
         )
         self._start = await opening.run()
+        if isinstance(self.letters, LetterBox):
+            self.letters.restarted_by = self._start.restarted_by
         if self._start.lease is not None:
             nursery.start_soon(self._guarded, self._start.lease.keep)
 
@@ -189,6 +198,8 @@ class Run:
             for task in stream.tasks():
                 tasks.start_soon(self._guarded, task)
             await self._guarded(stream.write)
+            if self._error is None:
+                await self._source_closed(stream)
             tasks.cancel_scope.cancel()
         if stream.late_error is not None:
             self._note(stream.late_error)
@@ -196,6 +207,14 @@ class Run:
             raise AgoraError(
                 "the stream broke off: a part let a Cancelled escape that belongs to no scope around it"
             )
+
+    async def _source_closed(self, stream: Stream) -> None:
+        """The source's generator closes within the time of closing."""
+        self.closing.begin()
+        with self.closing.limit() as limit:
+            await stream.source_closed()
+        if limit.cancelled_caught:
+            raise TimeoutError(f"the source's generator hasn't closed within {self.closing.seconds:.0f} s")
 
     def _barrier_dlq(self) -> list[SinkPort]:
         """The DLQ where the barrier has to prepare or flush it, as any other sink."""

@@ -127,6 +127,10 @@ class Stream:
         finally:
             self._ended.set()
 
+    async def source_closed(self) -> None:
+        """Wait until the source's generator is closed: its own cleanup may take a while behind its last record."""
+        await self._reader.closed.wait()
+
     # What can be asked of it.
 
     def stop(self) -> None:

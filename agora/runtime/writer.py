@@ -14,7 +14,7 @@ from agora.backpressure import AdaptiveLimit
 from agora.deadletter import Entry
 from agora.errors import TooManyDeadLetters
 from agora.records import Record
-from agora.runtime.barrier import Barrier, commit, prepare
+from agora.runtime.barrier import Barrier, commit, finish, prepare
 from agora.runtime.batch import Batch, Failure
 from agora.runtime.credits import Credits
 from agora.runtime.delivery import SinkPort, route
@@ -205,6 +205,8 @@ class Writer:
             if self.barrier.needed(cut, anything_new=anything_new):
                 await self.barrier.at(cut, anything_new=anything_new)
         elif self.live:
+            if cut.completed:
+                await finish(self.live)
             await commit(self.live, await prepare(self.live))
         self._unsaved = False
         if cut.saved is not None:

@@ -355,7 +355,11 @@ def test_cancelled_while_threads_work_it_leaves_nothing_either(site: Callable[[A
 
 def test_a_part_that_hangs_in_closing_leaves_no_file_open_and_the_next_run_goes_on(
     site: Callable[[Any, str], Site],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("agora.runtime.closing.SECONDS", 0.3)
+    monkeypatch.setattr("agora.runtime.closing.GRACE", 0.2)
+
     class Hanging(Numbered):
         async def on_end(self) -> None:
             await trio.sleep_forever()
@@ -370,7 +374,7 @@ def test_a_part_that_hangs_in_closing_leaves_no_file_open_and_the_next_run_goes_
         with pytest.raises(TimeoutError, match="on_end"):
             await nothing_left(bound.run, place.root)
 
-    run_virtual(main)
+    trio.run(main)
     lines, _ = place.result()
     assert [line["id"] for line in lines] == list(range(COUNT))
     place.chain = linear
