@@ -17,8 +17,9 @@ from agora.context import RunContext
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.records import Json, Record
 from agora.sinks.options import IF_EXISTS
+from agora.sinks.sqlitecolumns import Given
 from agora.sinks.sqliterows import TYPES, check_name
-from agora.sinks.sqlitestage import Given, StagedTable
+from agora.sinks.sqlitestage import StagedTable
 from agora.sinks.sqlitetoken import TableToken
 from agora.sinks.target import IfExists, as_path
 
@@ -59,10 +60,13 @@ class SQLiteSink:
 
     A table that isn't there is made, strict, with the columns and types given, or those of the records before
     the first cut. To a table that is there, missing columns are NULL, and the columns that have a default are
-    written if the first record has them. Foreign keys are enforced against committed rows. Without checkpoints
-    the rows appear at the end of a successful run, at once, or not at all; a table that is replaced keeps its
-    definition. `OSError` (locked for 10 s, disk full) ends the run. Every method is a trio checkpoint; one
-    that is cancelled has done nothing.
+    written if the first record has them. Foreign keys are enforced, against committed rows. Without
+    checkpoints the rows appear at the end of a successful run, at once, or not at all; a table that is
+    replaced keeps its definition.
+
+    Read the file in the same process through `apsw`, not `sqlite3`: of two copies of SQLite in one process,
+    one drops the locks of the other. `OSError` (locked for 10 s, disk full) ends the run. Every method is a
+    trio checkpoint; one that is cancelled has done nothing.
     """
 
     path: Path = attrs.field(

@@ -7,9 +7,9 @@ record, not even the database.
 
 # ruff: noqa: S608 - names can't be bound as parameters; every one is quoted or a constant
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import apsw
 import attrs
@@ -18,28 +18,19 @@ from agora import seam
 from agora.context import RunContext
 from agora.errors import ConfigError, PipelineBusy, SinkChanged
 from agora.records import Record
-from agora.sinks.csvtext import fields_of
 from agora.sinks.encode import Rejections
+from agora.sinks.sqlitecolumns import Given
 from agora.sinks.sqlitedb import Database, quoted
 from agora.sinks.sqlitemarks import Marks, drop_staging, staging_name
 from agora.sinks.sqliterows import RowEncoder
 from agora.sinks.sqlitestaging import Fit, Staging, count_staged, move
 from agora.sinks.sqlitetable import Table, look
 from agora.sinks.sqlitetoken import Mark, TableToken, recovery, undoing
-from agora.sinks.target import IfExists
+from agora.state.sqlitefile import STATE_TABLES, is_state
 
-__all__ = ["Given", "StagedTable"]
+__all__ = ["StagedTable"]
 
-
-@attrs.frozen(kw_only=True)
-class Given:
-    """What the user asked for."""
-
-    table: str
-    key: tuple[str, ...]
-    columns: tuple[str, ...] | None
-    schema: Mapping[str, str] | None
-    if_exists: IfExists
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -94,7 +85,7 @@ class StagedTable:
         """Stage all that the table will take; the others' errors by index."""
         self._settle()
         before = self._rows, self._staging, self._seen
-        encoder = self._rows.copy() if self._rows is not None else self._new_encoder(records)
+        encoder = self._rows.copy() if self._rows is not None else self._first_encoder(records)
         try:
             with self._open_db().transaction(durable=False):
                 staging = self._begin(encoder)
@@ -117,7 +108,7 @@ class StagedTable:
         """What was staged is durable, and was tried again where others wrote to the database meanwhile."""
         self._settle()
         if self._staged_seq > self._prepared_seq or self._due_empty:
-            encoder = self._rows or self._new_encoder(())
+            encoder = self._rows or self._first_encoder(())
             encoder.freeze()
             self._rows = encoder
             with self._open_db().transaction(durable=True) as connection:
@@ -196,8 +187,10 @@ class StagedTable:
         self._look()
         self._id, self._committed, self._number = token.id, token.number, token.number
         self._created = token.created or anew
-        if token.number and not anew:
-            self._go_on(token)
+        if token.number and token.columns and self._table is not None:
+            self._rows = self.given.next_encoder(
+                self._table, token.types, created=token.created, shown=self.shown
+            )
 
     def restart(self, token: TableToken) -> None:
         """Delete the rows that the mark names. `SinkChanged` where they can't be told from others."""
@@ -216,7 +209,7 @@ class StagedTable:
         self._in_transaction(act)
         self._look()
 
-    def _in_transaction(self, act: Any) -> Any:
+    def _in_transaction(self, act: Callable[[Database | None], T]) -> T:
         """Where there is a database; nothing is made for it."""
         if self._db is None:
             return act(None)
@@ -241,19 +234,6 @@ class StagedTable:
             return 0
         return count_staged(connection, token, f"main.{quoted(token.staging)}")
 
-    def _go_on(self, token: TableToken) -> None:
-        given = self.given.schema
-        types = token.types
-        if given is not None and token.created and dict(given) != types:
-            raise SinkChanged(
-                f"{self.shown} was made with the columns {types}, the sink is to write {dict(given)}: "
-                "give it the schema that it had, or another table"
-            )
-        missing = set(types) - set(() if self._table is None else self._table.columns)
-        if missing:
-            raise SinkChanged(f"{self.shown} has lost the columns {sorted(missing)} that are written")
-        self._rows = RowEncoder(types, self._valued(types))
-
     # --- the table ---
 
     def _look(self) -> None:
@@ -265,6 +245,8 @@ class StagedTable:
         try:
             with self._db.explained():
                 self._table = look(self._db.connection, self.given.table)
+                if is_state(self._db.connection) and self.given.table.lower() in STATE_TABLES:
+                    raise TypeError("it is where agora keeps its state")
         except TypeError as error:
             raise ConfigError(f"{self.shown} can't be written: {error}") from error
 
@@ -282,36 +264,11 @@ class StagedTable:
                     'if_exists="append" or if_exists="replace"'
                 )
         if self._table is not None:
-            self._check_names(self._table)
+            self.given.check(self._table, self.shown)
         self._settled = True
 
-    def _check_names(self, table: Table) -> None:
-        wanted = [*(self.given.columns or self.given.schema or ()), *self.given.key]
-        missing = [name for name in wanted if name not in table.columns]
-        if missing:
-            raise ConfigError(
-                f"{self.shown} has no columns {missing!r} that can be written: it has {list(table.columns)}"
-            )
-        if self.given.key and not table.has_key(self.given.key):
-            raise ConfigError(
-                f"{self.shown} has no primary key or unique index of just the columns {list(self.given.key)}: make "
-                "one, or give another key"
-            )
-
-    def _new_encoder(self, records: Sequence[Record]) -> RowEncoder:
-        given, table = self.given, None if self._created else self._table
-        if given.schema is not None:
-            return RowEncoder(dict(given.schema), self._valued(given.schema))
-        if table is None:
-            types = dict.fromkeys(given.columns or (), "?")
-            return RowEncoder(types, given.key, growing=given.columns is None, typing=True)
-        names = given.columns or _written(table, records)
-        return RowEncoder(dict.fromkeys(names, ""), self._valued(names))
-
-    def _valued(self, columns: Sequence[str] | Mapping[str, str]) -> tuple[str, ...]:
-        """Columns that must have a value: the key, and a rowid that is written."""
-        alias = None if self._table is None else self._table.alias
-        return tuple(dict.fromkeys([*self.given.key, *([alias] if alias in columns and alias else [])]))
+    def _first_encoder(self, records: Sequence[Record]) -> RowEncoder:
+        return self.given.first_encoder(None if self._created else self._table, records)
 
     def _fit(self, encoder: RowEncoder) -> Fit:
         return Fit(
@@ -394,13 +351,3 @@ class StagedTable:
             else [list(c) for c in self._rows.types.items()],
             key=list(self.given.key),
         )
-
-
-def _written(table: Table, records: Sequence[Record]) -> list[str]:
-    """The columns that are written to a table of others: all for which leaving them out means NULL, and of the
-    rest those that the first record has."""
-    for record in records:
-        with contextlib.suppress(TypeError):
-            first = fields_of(record)
-            return [name for name, special in table.columns.items() if not special or name in first]
-    return [name for name, special in table.columns.items() if not special]

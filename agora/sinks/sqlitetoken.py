@@ -46,7 +46,8 @@ class TableToken:
 
     @property
     def types(self) -> dict[str, str]:
-        return {name: kind for name, kind in self.columns}
+        """Of each column, in their order."""
+        return {column[0]: column[1] for column in self.columns}
 
     def to_json(self) -> dict[str, Json]:
         return attrs.asdict(self)

