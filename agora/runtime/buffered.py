@@ -116,7 +116,6 @@ class BufferedStage:
         async for batch in receive:
             while len(self._queue) >= self._window or self._slices >= self._most_slices:
                 await self._full.park()
-            self.pace.touch()
             if self._halted:
                 return
             units: Sequence[Any] = batch.rows
@@ -152,14 +151,14 @@ class BufferedStage:
             result: Any
             try:
                 if in_batches:
-                    result = await batch_results(step, unit, self.rules)
+                    result = await batch_results(step, unit, self.rules, self.pace)
                 elif is_async:
                     result = await call(unit)
                 else:
                     result = call(unit)
             except Exception as error:  # noqa: BLE001  - the step's policy decides
                 result = _Failed(error)
-                if (step.on_error or self.rules.default) == "stop":
+                if self.rules.policy(step, error) == "stop":
                     self._halt(slots, place)
             if slots.set(place, result) and self._order and slots is self._order[0]:
                 self._emitter.unpark_all()
@@ -204,11 +203,11 @@ class BufferedStage:
             for results in slots.in_order():
                 if isinstance(results, _Failed):
                     raise results.error
-                await settle_results(step, self.rules, batch, results)
+                await settle_results(step, self.rules, self.pace, batch, results)
         elif step.multiplies:
             await self._multiplied(slots, emit)
         else:
-            await settle_results(step, self.rules, batch, self._row_results(slots))
+            await settle_results(step, self.rules, self.pace, batch, self._row_results(slots))
         if batch.end == "exhausted" and batch.halt is None:
             await BatchSegment(step=step, rules=self.rules, pace=self.pace).finish(batch)
 
@@ -228,6 +227,8 @@ class BufferedStage:
             if walk.halt is not None:
                 output.halt = walk.halt
                 break
+            if self.pace.flag:
+                await self.pace.give_way()
         output.close()
 
     def _row_results(self, slots: Slots) -> list[Record | None | Exception]:

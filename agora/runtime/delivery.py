@@ -67,12 +67,10 @@ class SinkPort:
                 )
             except DATA_ERRORS as error:
                 refused[position] = error
-            else:
-                if flag:
-                    await self.pace.give_way()
-                continue
-            if self.policy == "stop":
+            if refused and self.policy == "stop":
                 break
+            if flag:
+                await self.pace.give_way()
         return refused
 
     async def _together(self, rows: Sequence[Record], start: int) -> dict[int, Exception]:
@@ -93,6 +91,8 @@ class SinkPort:
                 raise
         else:
             return {}
+        if self.pace.flag:
+            await self.pace.give_way()
         first, second = halves(rows)
         refused = await self._together(first, start)
         if not (refused and self.policy == "stop"):
@@ -112,8 +112,8 @@ class SinkPort:
         return {start + index: error for index, error in sorted(rejected.errors.items())}
 
 
-def route(
-    ports: Sequence[SinkPort], rows: Sequence[Record]
+async def route(
+    ports: Sequence[SinkPort], rows: Sequence[Record], pace: Pace
 ) -> tuple[list[Sequence[int] | None], list[dict[int, Exception]]]:
     """For each sink the positions of the rows that it takes (`None`: all), and those at which its `where`
     failed.
@@ -145,5 +145,7 @@ def route(
                 if wanted:
                     chosen.append(position)
                     taken[position] = 1
+            if pace.flag:
+                await pace.give_way()
         routes.append(chosen)
     return routes, failed

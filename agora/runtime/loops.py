@@ -31,7 +31,9 @@ _TAIL = """\
 """
 
 _GONE = """\
-            gone.append(len(out) + len(gone)); at.append({position}); continue
+            gone.append(len(out) + len(gone)); at.append({position})
+            if flag: return
+            continue
 """
 
 _FILE = "<agora loop>"
@@ -42,8 +44,8 @@ class Loop:
     """Runs records through `steps`.
 
     `call(rows, out, gone, at, flag)` draws from the iterator `rows` until it is exhausted, a step raises, or
-    `flag` is non-empty after a record. `out` gets what comes out, `gone` the positions of records that don't,
-    `at` for each of those the number of the step that dropped it. It awaits when `is_async`.
+    `flag` is non-empty after a record, a dropped one too. `out` gets what comes out, `gone` the positions of
+    records that don't, `at` for each of those the number of the step that dropped it. It awaits when `is_async`.
     """
 
     steps: Sequence[Step]

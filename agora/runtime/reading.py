@@ -98,7 +98,6 @@ class Reader:
         blocks: AsyncGenerator[Block] = self.source.blocks(demand)
         async with _closed(blocks):
             async for block in blocks:
-                self.pace.touch()
                 start = min(intake.skip, len(block.rows))
                 intake.skip -= start
                 while start < len(block.rows):
@@ -120,13 +119,11 @@ class Reader:
             async for record in records:
                 if intake.skip:
                     intake.skip -= 1
-                    continue
-                if take(record):
+                elif take(record):
                     if intake.ended is not None:
                         return
-                    self.pace.touch()
                     await self._grant()
-                elif flag:
+                if flag:
                     await self.pace.give_way()
 
     async def _grant(self, demand: Demand | None = None) -> None:

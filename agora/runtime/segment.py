@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step
 from agora.records import Record
@@ -96,13 +95,12 @@ class RowSegment:
     _counts: Sequence[StageCount] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        plain = not any(step.multiplies or self.rules.marks(step) for step in self.steps)
+        plain = not any(step.multiplies or self.rules.may_mark(step) for step in self.steps)
         self._loop = Loop.of(self.steps) if plain else None
         self._counts = [self.rules.count(step) for step in self.steps]
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`. A trio checkpoint only where a step is, or the loop is overdue."""
-        self.pace.touch()
         output = Output(batch=batch, size=self.batch_size, emit=emit)
         if batch.rows:
             if self._loop is not None:
@@ -211,6 +209,8 @@ class RowSegment:
                 held: Any = await maybe_await(finish())
                 records: Iterable[Record] = () if held is None else held
                 for record in records:
+                    if self.pace.flag:
+                        await self.pace.give_way()
                     if record is None:
                         continue
                     self.rules.count(step).left += 1
@@ -288,10 +288,13 @@ class BatchSegment:
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`."""
-        self.pace.touch()
         if batch.rows:
             await settle_results(
-                self.step, self.rules, batch, await batch_results(self.step, batch.rows, self.rules)
+                self.step,
+                self.rules,
+                self.pace,
+                batch,
+                await batch_results(self.step, batch.rows, self.rules, self.pace),
             )
         if batch.end == "exhausted" and batch.halt is None:
             await self.finish(batch)
@@ -306,7 +309,12 @@ class BatchSegment:
             return
         try:
             held: Any = await maybe_await(finish())
-            rows = [record for record in held or () if record is not None]
+            rows = []
+            for record in held or ():
+                if record is not None:
+                    rows.append(record)
+                if self.pace.flag:
+                    await self.pace.give_way()
         except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
             failure = Failure(
                 offset=batch.count, stage=self.step.stage, error=error, policy="stop", entry=None
@@ -330,24 +338,25 @@ class WrongAnswer:
 
 
 async def batch_results(
-    step: Step, rows: Sequence[Record], rules: StepRules
+    step: Step, rows: Sequence[Record], rules: StepRules, pace: Pace
 ) -> list[Record | None | Exception]:
     """One result a row. Under the policy `"stop"`, nothing behind the first culprit is run: the results end
     there."""
-    state = keep(step.snapshot()) if step.snapshot is not None else None
+    begun = rules.states.begin(step)
     try:
         answer: Any = await maybe_await(step.call(list(rows)))
         results = list(answer)
     except Exception as error:  # noqa: BLE001  - the step's policy decides
-        if step.restore is not None:
-            step.restore(state)
+        rules.states.undo(step, begun)
         if len(rows) == 1:
             return [error]
+        if pace.flag:
+            await pace.give_way()
         results = []
         for half in halves(rows):
-            results += await batch_results(step, half, rules)
+            results += await batch_results(step, half, rules, pace)
             last = results[-1] if results else None
-            stops = isinstance(last, Exception) and (step.on_error or rules.default) == "stop"
+            stops = isinstance(last, Exception) and rules.policy(step, last) == "stop"
             if stops or type(last) is WrongAnswer:
                 break
         return results
@@ -361,7 +370,7 @@ async def batch_results(
 
 
 async def settle_results(
-    step: Step, rules: StepRules, batch: Batch, results: Sequence[Record | None | Exception]
+    step: Step, rules: StepRules, pace: Pace, batch: Batch, results: Sequence[Record | None | Exception]
 ) -> None:
     """Put one result a row into the batch: records, drops, failures."""
     count = rules.count(step)
@@ -380,6 +389,8 @@ async def settle_results(
             failure = await rules.judge(
                 step, before, result, offset=batch.index[position], entry=batch.entry(position)
             )
+            if pace.flag:
+                await pace.give_way()
             if failure is None:
                 out.append(before)
                 continue

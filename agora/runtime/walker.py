@@ -80,18 +80,16 @@ class Walk:
         before = count.left
 
         async def pass_on(child: Record) -> None:
-            if child is None:
-                return
-            count.left += 1
-            child_entry = self.rules.entry_after(step, child) if self.rules.marks(step) else entry
-            await self.through(child, offset, start, child_entry)
+            if child is not None:
+                count.left += 1
+                child_entry = self.rules.entry_after(step, child) if self.rules.marks(step) else entry
+                await self.through(child, offset, start, child_entry)
             if self.pace.flag:
                 await self.pace.give_way()
 
         try:
             if step.on_error == "pass":
-                async with aclosing(_draw(children)) as drawn:
-                    children = [child async for child in drawn]
+                children = await self._all(children)
             async with aclosing(_draw(children)) as drawn:
                 async for child in drawn:
                     await pass_on(child)
@@ -102,6 +100,15 @@ class Walk:
                 await pass_on(parent)
         else:
             count.dropped += count.left == before
+
+    async def _all(self, children: Any) -> list[Record]:
+        found = []
+        async with aclosing(_draw(children)) as drawn:
+            async for child in drawn:
+                found.append(child)
+                if self.pace.flag:
+                    await self.pace.give_way()
+        return found
 
     async def failed(
         self, step: Step, record: Record, error: Exception, offset: int, entry: EntryPoint

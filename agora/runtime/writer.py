@@ -72,7 +72,6 @@ class Writer:
     async def run(self, receive: trio.MemoryReceiveChannel[Batch]) -> None:
         """Handle batches in order."""
         while (batch := await self._next(receive)) is not None:
-            self.pace.touch()
             await self._handle(batch)
             if batch.last:
                 self.credits.release(batch.count)
@@ -81,7 +80,8 @@ class Writer:
                 return
 
     async def _next(self, receive: trio.MemoryReceiveChannel[Batch]) -> Batch | None:
-        """The next batch, `None` behind the last; without a turn of the loop where one is there: writing to the sinks takes its own."""
+        """The next batch, `None` behind the last; without a turn of the loop where one is there: writing to the
+        sinks takes its own."""
         if self.pace.flag:
             await self.pace.give_way()
         try:
@@ -114,7 +114,7 @@ class Writer:
             await self.barrier.before_writing()
         refused: list[Failure] = []
         bad: set[int] = set()
-        routes, unrouted = route(self.ports, rows)
+        routes, unrouted = await route(self.ports, rows, self.pace)
         untaken = set() if None in routes else set(range(len(rows)))
         stop_at = len(rows)
         for port, chosen, errors in zip(self.ports, routes, unrouted, strict=True):
