@@ -50,6 +50,9 @@ class Step:
     """The middleware whose hooks (`on_start`, `finish`, …) belong to this step; `None` for a function."""
     snapshot: Callable[[], Json] | None = None
     restore: Callable[[Json], None] | None = None
+    initial: list[Json] = attrs.field(factory=list, eq=False, repr=False)
+    """The snapshot before the first run in this process, once that was taken; shared by all that was built
+    with this step."""
 
     @property
     def stage(self) -> str:

@@ -13,7 +13,7 @@ from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
 from agora.runtime.counting import StageCount
-from agora.runtime.states import StepStates
+from agora.runtime.states import StateMisuseError, StepStates
 
 __all__ = ["StepRules", "leaf", "maybe_await"]
 
@@ -46,7 +46,17 @@ class StepRules:
 
     def marks(self, step: Step) -> bool:
         """Whether a replay must not pass this step again, so that an entry is kept behind it."""
-        return self.letters and (step.stateful or step.multiplies)
+        return self.letters and (step.multiplies or self.states.stateful(step))
+
+    def may_mark(self, step: Step) -> bool:
+        """Whether it can come to that: a step that is given a context can begin to use its state with any
+        record."""
+        given = any(callable(getattr(step.part, hook, None)) for hook in ("on_start", "lifespan", "open"))
+        return self.letters and (given or self.marks(step))
+
+    def policy(self, step: Step, error: Exception) -> Policy:
+        """What this failure of the step leads to."""
+        return "stop" if isinstance(leaf(error), StateMisuseError) else step.on_error or self.default
 
     def entry_after(self, step: Step, record: Record) -> EntryPoint:
         """The entry of a record that left this step, a copy of it as it is now."""
@@ -57,7 +67,8 @@ class StepRules:
         self, step: Step, record: Record, error: Exception, *, offset: int, entry: EntryPoint = SOURCE_ENTRY
     ) -> Failure | None:
         """Tell the step's `on_error`, and decide; `None`: the record goes on as it entered the step."""
-        policy = step.on_error or self.default
+        error = leaf(error)
+        policy = self.policy(step, error)
         hook = getattr(step.part, "on_error", None)
         if callable(hook):
             try:

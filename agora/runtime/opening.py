@@ -197,9 +197,9 @@ class Opening:
             context = self._context(step.stage, self.counts[step.stage], step)
             await self.parts.enter(step.part, context)
             await self._start_step(step, context)
-        if self._resumed_from is not None:
-            for step in self.spec.chain.steps:
-                self.states.restore(step, self._resumed_from.states)
+        saved = {} if self._resumed_from is None else self._resumed_from.states
+        for step in self.spec.chain.steps:  # a replay goes on with what the run that made the letters left
+            self.states.restore(step, saved, afresh=not self.replay)
 
     async def _start_step(self, step: Step, context: RunContext) -> None:
         on_start, on_end = getattr(step.part, "on_start", None), getattr(step.part, "on_end", None)
