@@ -55,8 +55,9 @@ class BoundPipeline(Generic[R]):
     ) -> RunSummary:
         """Run until the source is exhausted, `max_records` were read, or the run is stopped.
 
-        `restart`: forget the checkpoint, undo what this pipeline wrote, start over. `allow_source_change`: go
-        on at the saved position though the source isn't the one of the checkpoint. `await
+        `restart`: forget the checkpoint, undo what this pipeline wrote, start over; its dead letters go with the
+        checkpoint where they are on the same state, since their records come again, and stay in any other queue.
+        `allow_source_change`: go on at the saved position though the source isn't the one of the checkpoint. `await
         nursery.start(bound.run)` gives a `RunHandle` once everything is open, before the first record.
 
         A trio checkpoint. Cancelled, it cancels pending work, closes everything (shielded, within 30 s) and

@@ -52,7 +52,7 @@ class LetterBox:
     """Letters of a run, for the pipeline's dead-letter queue.
 
     A letter's id is equal when the same record fails again at the same stage after a resume, so that it isn't
-    doubled; without checkpoints each run has ids of its own.
+    doubled, and another once the pipeline was started over; without checkpoints each run has ids of its own.
     """
 
     pipeline: str
@@ -63,6 +63,8 @@ class LetterBox:
     in_transaction: bool
     _waiting: list[DLQRecord] = attrs.field(factory=list)
     """Letters that the next barrier saves."""
+    restarted_by: str = ""
+    """Id of the run that last started the pipeline over; known once the run is open."""
     _nth: Counter[tuple[int, str]] = attrs.field(factory=Counter)
 
     def letter(self, batch: Batch, failure: Failure) -> DLQRecord:
@@ -77,7 +79,7 @@ class LetterBox:
         return DLQRecord(
             id=letter_id(
                 pipeline=self.pipeline,
-                run_id="" if self.resumes else self.run_id,
+                run_id=self.restarted_by if self.resumes else self.run_id,
                 ordinal=max(ordinal, 0),
                 stage=place,
                 nth=nth,

@@ -22,12 +22,15 @@ from agora.runtime.failing import maybe_await
 from agora.runtime.parts import OpenParts
 from agora.runtime.spec import PipelineSpec
 from agora.runtime.states import StepStates, UnusableState
+from agora.state.base import Change
 from agora.state.lease import Lease, acquire
 from agora.tracing.base import Span
 
 __all__ = ["Opening", "Start", "check_paths"]
 
 _log = logging.getLogger("agora")
+_RESTARTED_BY = "(restarted by)"
+"""Where the id of the run that started the pipeline over is kept, among the base tokens of the sinks."""
 _NO_STATE = UnusableState("only a middleware has context.state")
 
 
@@ -43,6 +46,8 @@ class Start:
     skip: int
     kept: Checkpoint | None = None
     """The checkpoint whose place a replay keeps."""
+    restarted_by: str = ""
+    """Id of the run that last started the pipeline over; empty where none did."""
 
     @property
     def fence(self) -> int:
@@ -66,6 +71,7 @@ class Opening:
     """A replay reads letters in place of the source: it keeps the source's place and never opens it."""
     _lease: Lease | None = None
     _loaded: Checkpoint | None = None
+    _restarted_by: str = ""
 
     async def run(self) -> Start:
         """Open everything; any error leaves the rest unopened."""
@@ -139,8 +145,20 @@ class Opening:
         begin = getattr(self.spec.checkpoint_store, "begin", None)
         if begin is not None and (tokens or self.restart):
             fence = 0 if self._lease is None else self._lease.fence
-            kept = {} if self.restart else known
-            await begin(self.spec.name, {**kept, **tokens}, fence, afresh=self.restart)
+            kept = {_RESTARTED_BY: self.run_id} if self.restart else known
+            letters = await self._letters_undone()
+            also = {"also": letters} if letters else {}
+            await begin(self.spec.name, {**kept, **tokens}, fence, afresh=self.restart, **also)
+            known = kept
+        self._restarted_by = str(known.get(_RESTARTED_BY, ""))
+
+    async def _letters_undone(self) -> Sequence[Change]:
+        """Removals of the letters of what a restart undoes: their records come again."""
+        removals_of = getattr(self.spec.dlq, "removals_of", None)
+        if not self.restart or removals_of is None or not self.spec.letters_in_transaction:
+            return []
+        removals: Sequence[Change] = await removals_of(self.spec.name)
+        return removals
 
     # Source.
 
@@ -186,6 +204,7 @@ class Opening:
             position=position,
             ordinal=0 if resumed is None else resumed.ordinal,
             skip=0 if resumed is None else resumed.skip,
+            restarted_by=self._restarted_by,
         )
 
     # Steps.

@@ -58,16 +58,24 @@ class CheckpointStore:
         source is exhausted there, or isn't anymore."""
         await self._put(pipeline, checkpoint, also)
 
-    async def begin(self, pipeline: str, tokens: Mapping[str, Json], fence: int, *, afresh: bool) -> None:
+    async def begin(
+        self,
+        pipeline: str,
+        tokens: Mapping[str, Json],
+        fence: int,
+        *,
+        afresh: bool,
+        also: Sequence[Change] = (),
+    ) -> None:
         """Save the base token of each sink (the genesis), under the fence, before anything is written.
 
-        `afresh`: also forget the checkpoint, in the same transaction.
+        `afresh`: also forget the checkpoint. That and the changes `also` are in the same transaction.
         """
         body = tagged.encode(dict(tokens))
         changes: list[Change] = [Put(_GENESIS, pipeline, b"%s %08x %s" % (_FORMAT, zlib.crc32(body), body))]
         if afresh:
             changes.append(Delete(_NAMESPACE, pipeline))
-        await self._apply(pipeline, changes, fence)
+        await self._apply(pipeline, [*changes, *also], fence)
 
     async def genesis(self, pipeline: str) -> Mapping[str, Json]:
         """The base tokens that `begin` saved; none where no run began."""

@@ -117,6 +117,20 @@ class StateDLQSink:
         """What `delete` would change, for a transaction of this backend."""
         return [Delete(*_place(letter)) for letter in ids]
 
+    async def removals_of(self, pipeline: str) -> list[Delete]:
+        """What removing all letters of this pipeline would change. Reads through them; they aren't decoded where
+        their ids tell whose they are."""
+        removals = []
+        async with opened(self.state):
+            async with aclosing(self.state.scan(_namespace(pipeline))) as rows:
+                async for key, _ in rows:
+                    removals.append(Delete(_namespace(pipeline), key))
+            async with aclosing(self.state.scan(_OTHERS)) as rows:
+                async for key, data in rows:
+                    if self._decode(key, data, ()).pipeline == pipeline:
+                        removals.append(Delete(_OTHERS, key))
+        return removals
+
     async def _rows(self, pipeline: str, ids: Collection[str] | None) -> AsyncGenerator[tuple[str, bytes]]:
         """Stored letters of this pipeline, in stream order, with the key that tells it."""
         if ids is not None:
