@@ -31,12 +31,13 @@ async def prepare(ports: Sequence[SinkPort]) -> dict[str, Json]:
     for port in ports:
         method = getattr(port.sink, "prepare", None)
         if method is not None:
-            tokens[port.name] = await method()
+            token: Any = await maybe_await(method())
+            tokens[port.name] = token
             continue
         tokens[port.name] = None
         flush = getattr(port.sink, "flush", None)
         if flush is not None:
-            await flush()
+            await maybe_await(flush())
     return tokens
 
 
@@ -45,7 +46,7 @@ async def commit(ports: Sequence[SinkPort], tokens: Mapping[str, Json]) -> None:
     for port in ports:
         method = getattr(port.sink, "commit", None)
         if method is not None:
-            await method(tokens[port.name])
+            await maybe_await(method(tokens[port.name]))
 
 
 async def finish(ports: Sequence[SinkPort]) -> None:

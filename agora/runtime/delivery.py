@@ -5,7 +5,8 @@ nothing) comes out of `SinkPort.deliver` as one answer: the refused positions wi
 else it raises ends the run.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from inspect import isawaitable
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from agora.errors import RecordsRejected
 from agora.middlewares.step import Policy
 from agora.records import Record
 from agora.runtime.counting import StageCount
+from agora.runtime.failing import leaf
 from agora.runtime.pace import Pace
 from agora.runtime.segment import halves
 from agora.sinks.base import DATA_ERRORS
@@ -54,18 +56,21 @@ class SinkPort:
         return refused
 
     async def _one_by_one(
-        self, write_record: Callable[[Record], Awaitable[None]], rows: Sequence[Record]
+        self, write_record: Callable[[Record], object], rows: Sequence[Record]
     ) -> dict[int, Exception]:
         refused: dict[int, Exception] = {}
         flag = self.pace.flag
         for position, row in enumerate(rows):
             try:
-                await write_record(row)
-            except RecordsRejected as error:
-                refused[position] = (
-                    error if self.policy == "stop" else next(iter(error.errors.values()), error)
-                )
-            except DATA_ERRORS as error:
+                done = write_record(row)
+                if isawaitable(done):
+                    await done
+            except Exception as group:
+                error = leaf(group)
+                if isinstance(error, RecordsRejected) and self.policy != "stop":
+                    error = next(iter(error.errors.values()), error)
+                elif not isinstance(error, (RecordsRejected, *DATA_ERRORS)):
+                    raise
                 refused[position] = error
             if refused and self.policy == "stop":
                 break
@@ -75,10 +80,15 @@ class SinkPort:
 
     async def _together(self, rows: Sequence[Record], start: int) -> dict[int, Exception]:
         try:
-            await self.sink.write(rows)
-        except RecordsRejected as rejected:
-            return self._rejected(rejected, len(rows), start)
-        except DATA_ERRORS as error:
+            done = self.sink.write(list(rows))  # its own list: it may take it apart
+            if isawaitable(done):
+                await done
+        except Exception as group:
+            error = leaf(group)
+            if isinstance(error, RecordsRejected):
+                return self._rejected(error, len(rows), start)
+            if not isinstance(error, DATA_ERRORS):
+                raise
             if len(rows) == 1:
                 return {start: error}
             if not getattr(self.sink, "atomic_write", False):
@@ -139,7 +149,7 @@ async def route(
             try:
                 wanted = port.where(row)
             except Exception as error:  # noqa: BLE001  - a failing `where` is that record's failure at that sink
-                errors[position] = error
+                errors[position] = leaf(error)
                 taken[position] = 1
             else:
                 if wanted:

@@ -18,7 +18,7 @@ from agora.middlewares.step import Step
 from agora.records import Record
 from agora.runtime.batch import Batch, EntryPoint, Failure
 from agora.runtime.counting import StageCount
-from agora.runtime.failing import StepRules, maybe_await
+from agora.runtime.failing import StepRules, leaf, maybe_await
 from agora.runtime.loops import Loop
 from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
@@ -220,7 +220,7 @@ class RowSegment:
                         break
             except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
                 walk.halt = Failure(
-                    offset=batch.count, stage=step.stage, error=error, policy="stop", entry=None
+                    offset=batch.count, stage=step.stage, error=leaf(error), policy="stop", entry=None
                 )
             if walk.halt is not None:
                 output.halt = walk.halt
@@ -317,7 +317,7 @@ class BatchSegment:
                     await self.pace.give_way()
         except Exception as error:  # noqa: BLE001  - finish() concerns no single record: the run ends with its error
             failure = Failure(
-                offset=batch.count, stage=self.step.stage, error=error, policy="stop", entry=None
+                offset=batch.count, stage=self.step.stage, error=leaf(error), policy="stop", entry=None
             )
             batch.truncate(len(batch.rows), failure)
             return
