@@ -75,14 +75,14 @@ class AdaptiveLimit:
     def __attrs_post_init__(self) -> None:
         self.limit = self.config.min_in_flight
 
-    def observe(self, latency: float, cut_under: int) -> int:
+    def observe(self, latency: float, cut_under: int, *, used: bool = True) -> int:
         """Take one measured latency, in seconds, of work that was cut under the limit `cut_under`; the new
-        limit."""
+        limit. A limit that held nothing back isn't `used`: good latencies say nothing about a higher one."""
         config = self.config
         if latency > config.target_latency:
             if cut_under <= self.limit:
                 self.limit = self._known = max(config.min_in_flight, int(self.limit * self.DECREASE))
-        elif cut_under >= self.limit:
+        elif used and cut_under >= self.limit:
             self.limit = min(config.max_in_flight, self._increased())
         return self.limit
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from collections.abc import AsyncGenerator
 
 import attrs
 import pytest
@@ -152,3 +153,22 @@ def test_bounds_that_can_not_be_are_refused(options: dict[str, float]) -> None:
         Backpressure.adaptive(**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):
         Backpressure.fixed(0)
+
+
+def test_a_limit_that_holds_nothing_back_does_not_grow() -> None:
+    async def main() -> int:
+        class Trickle:
+            async def stream(self) -> AsyncGenerator[int]:
+                for number in range(60):
+                    await trio.sleep(0.002)
+                    yield number
+
+        async with trio.open_nursery() as nursery:
+            pipeline = Pipeline(Trickle(), name="p").to(ListSink())
+            handle = await nursery.start(
+                pipeline.build(linger=0, backpressure=Backpressure.adaptive(4, 10_000, 1)).run
+            )
+            await handle.wait()
+            return int(handle.stats().in_flight_limit)
+
+    assert run_virtual(main) <= 8

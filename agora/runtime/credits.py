@@ -17,6 +17,8 @@ class Credits:
 
     limit: int
     taken: int = 0
+    pressed: bool = False
+    """Whether somebody had to wait since the limit was last changed: only then is it in use."""
     _waiting: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     def fits(self, n: int) -> bool:
@@ -28,6 +30,7 @@ class Credits:
         none."""
         await trio.lowlevel.checkpoint()
         while not self.fits(n):
+            self.pressed = True
             await self._waiting.park()
         self.taken += n
 
@@ -38,5 +41,6 @@ class Credits:
 
     def move(self, limit: int) -> None:
         """Set the limit."""
+        self.pressed = self.pressed and limit == self.limit
         self.limit = limit
         self._waiting.unpark_all()

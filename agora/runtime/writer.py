@@ -215,4 +215,4 @@ class Writer:
 
     def _observe(self, latency: float, cut_under: int) -> None:
         if self.adaptive is not None:
-            self.credits.move(self.adaptive.observe(latency, cut_under))
+            self.credits.move(self.adaptive.observe(latency, cut_under, used=self.credits.pressed))
