@@ -124,7 +124,7 @@ class Opening:
             return
         token = known[port.name]
         if not self.restart:
-            await port.sink.recover(token)
+            await maybe_await(port.sink.recover(token))
             return
         restart = getattr(port.sink, "restart", None)
         if restart is None:
@@ -138,7 +138,11 @@ class Opening:
         """Step 0 of the barrier: save the base token of each sink that has none, before anything is
         written."""
         fresh = [port for port in self.ports if self.restart or port.name not in known]
-        tokens = {port.name: await port.sink.prepare() for port in fresh if hasattr(port.sink, "prepare")}
+        tokens: dict[str, Any] = {
+            port.name: await maybe_await(port.sink.prepare())
+            for port in fresh
+            if hasattr(port.sink, "prepare")
+        }
         if self._loaded is not None and not self.restart:
             for name in tokens:
                 _log.info("pipeline %r: sink %r is new; it starts at the checkpoint", self.spec.name, name)
