@@ -12,7 +12,7 @@ import pytest
 from support import CountingStore, ListSink, Records
 
 from agora import Checkpoint, ConfigError, Pipeline
-from agora.deadletter import DLQRecord, Entry
+from agora.deadletter import Entry
 from agora.sinks import JsonLinesSink, MemorySink
 from agora.sources import CsvSource, IterableSource
 from agora.state import MemoryBackend, StateDLQSink
@@ -51,7 +51,7 @@ class Rig:
             raise ValueError(f"bad {record['id']}")
         return record
 
-    async def letters(self, **filters: Any) -> list[DLQRecord]:
+    async def letters(self, **filters: Any) -> list[Any]:
         return [letter async for letter in self.dlq.read("p", **filters)]
 
 
@@ -67,6 +67,16 @@ async def rig(*bad: Any) -> AsyncGenerator[Rig]:
 
 def ids(records: list[Any]) -> list[Any]:
     return [record["id"] for record in records]
+
+
+def noting(passed: list[Any]) -> Any:
+    """A step that notes what passes it."""
+
+    def note(record: Any) -> Any:
+        passed.append(record)
+        return record
+
+    return note
 
 
 # Entries.
@@ -118,14 +128,15 @@ class Dedupe:
 
 async def test_a_letter_from_behind_a_stateful_step_is_not_dropped_as_its_own_duplicate() -> None:
     async with rig(1) as it:
-        sink, before = ListSink(), []
-        pipeline = Pipeline(Records(3), name="p").map(lambda record: before.append(record["id"]) or record)
+        before: list[Any] = []
+        sink = ListSink()
+        pipeline = Pipeline(Records(3), name="p").map(noting(before))
         bound = it.build(pipeline.pipe(Dedupe()).map(it.check).to(sink))
         await bound.run()
         it.bad.clear()
         summary = await bound.replay()
         assert ids(sink.records) == [0, 2, 1]
-        assert before == [0, 1, 2]
+        assert ids(before) == [0, 1, 2]
         assert (summary.read, summary.written, summary.dropped) == (1, 1, 0)
         assert await it.letters() == []
 
@@ -150,7 +161,7 @@ async def test_a_letter_of_a_sink_goes_to_that_sink_alone() -> None:
     async with rig(1) as it:
         passed: list[Any] = []
         good, picky = ListSink(), ListSink(bad=lambda record: record["id"] in it.bad)
-        pipeline = Pipeline(Records(3), name="p").map(lambda record: passed.append(record) or record)
+        pipeline = Pipeline(Records(3), name="p").map(noting(passed))
         bound = it.build(pipeline.to(good, name="good").to(picky, name="picky"))
         await bound.run()
         it.bad.clear()
@@ -462,40 +473,34 @@ async def test_without_a_store_what_is_delivered_is_added_to_the_file(tmp_path: 
 
 
 async def test_filters_choose_letters() -> None:
-    async with rig() as it:
+    def step(record: Any) -> Any:
+        if record["id"] % 2:
+            raise KeyError(record["id"])
+        return record
 
-        def step(record: Any) -> Any:
-            if record["id"] % 2:
-                raise KeyError(record["id"])
-            return record
+    async def replayed(**filters: Any) -> list[int]:
+        sink = ListSink(bad=lambda record: record["id"] % 4 == 0)
+        async with rig() as fresh:
+            pipeline = Pipeline(Records(6), name="p").map(step, name="step").to(sink, name="out")
+            await fresh.build(pipeline).run()
+            letters = await fresh.letters()
+            chosen = {name: value(letters) if callable(value) else value for name, value in filters.items()}
+            await fresh.build(pipeline).replay(**chosen)
+            return [each.checkpoint["ordinal"] for each in await fresh.letters() if each.attempts == 2]
 
-        async def replayed(**filters: Any) -> list[int]:
-            sink = ListSink(bad=lambda record: record["id"] % 4 == 0)
-            it.state, keep = MemoryBackend(), it.state
-            async with rig() as fresh:
-                pipeline = Pipeline(Records(6), name="p").map(step, name="step").to(sink, name="out")
-                await fresh.build(pipeline).run()
-                letters = await fresh.letters()
-                chosen = {
-                    name: value(letters) if callable(value) else value for name, value in filters.items()
-                }
-                await fresh.build(pipeline).replay(**chosen)
-                it.state = keep
-                return [each.checkpoint["ordinal"] for each in await fresh.letters() if each.attempts == 2]
-
-        assert await replayed() == [0, 1, 3, 4, 5]
-        assert await replayed(ids=lambda letters: [letters[1].id, letters[4].id]) == [1, 5]
-        assert await replayed(ids=[]) == []
-        assert await replayed(stage="sink:out") == [0, 4]
-        assert await replayed(stage="middleware:step") == [1, 3, 5]
-        assert await replayed(error_type="KeyError") == [1, 3, 5]
-        assert await replayed(limit=2) == [0, 1]
-        assert await replayed(limit=0) == []
-        now = datetime.now(UTC)
-        assert await replayed(since=now + timedelta(hours=1)) == []
-        assert await replayed(since=now - timedelta(hours=1)) == [0, 1, 3, 4, 5]
-        assert await replayed(until=now - timedelta(hours=1)) == []
-        assert await replayed(until=now + timedelta(hours=1), stage="sink:out", limit=1) == [0]
+    assert await replayed() == [0, 1, 3, 4, 5]
+    assert await replayed(ids=lambda letters: [letters[1].id, letters[4].id]) == [1, 5]
+    assert await replayed(ids=[]) == []
+    assert await replayed(stage="sink:out") == [0, 4]
+    assert await replayed(stage="middleware:step") == [1, 3, 5]
+    assert await replayed(error_type="KeyError") == [1, 3, 5]
+    assert await replayed(limit=2) == [0, 1]
+    assert await replayed(limit=0) == []
+    now = datetime.now(UTC)
+    assert await replayed(since=now + timedelta(hours=1)) == []
+    assert await replayed(since=now - timedelta(hours=1)) == [0, 1, 3, 4, 5]
+    assert await replayed(until=now - timedelta(hours=1)) == []
+    assert await replayed(until=now + timedelta(hours=1), stage="sink:out", limit=1) == [0]
 
 
 async def test_letters_that_cannot_be_replayed_do_not_count_for_the_limit() -> None:
