@@ -108,11 +108,16 @@ class Barrier:
         """
         if self.last is not None and self.last.completed and not self._reopened:
             self._reopened = True
-            again = attrs.evolve(self.last, completed=False, fence=self.fence)
+            # With tokens of today: a target that was moved away begins anew, and that is known from here on.
+            again = attrs.evolve(
+                self.last, completed=False, fence=self.fence, sinks=await prepare(self.ports)
+            )
             with self.closing.shield() as shield:
                 await self._amend(again, [])
             if shield.cancelled_caught:
-                raise AgoraError("the completed checkpoint couldn't be opened again within the closing deadline")
+                raise AgoraError(
+                    "the completed checkpoint couldn't be opened again within the closing deadline"
+                )
 
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
         """Whether there is something to save: records, somebody who asked, or that the source is

@@ -62,6 +62,11 @@ class Closing:
         earliest = trio.current_time() + self.grace
         return earliest if self._deadline is None else max(self._deadline, earliest)
 
+    def bound(self, scope: trio.CancelScope) -> None:
+        """A scope that stood before ends with the time of one more part."""
+        scope.deadline = self.for_one_more()
+        self._shields.add(scope)
+
     @contextmanager
     def shield(self, *, until: float | None = None) -> Iterator[trio.CancelScope]:
         """A shielded scope, to the closing deadline or `until`; `cancelled_caught` tells whether that ended it."""

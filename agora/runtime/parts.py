@@ -85,9 +85,9 @@ class _Lifespan:
         else:
             self.error = error
 
-    async def leave(self, deadline: float) -> None:
+    async def leave(self, closing: Closing) -> None:
         """Tell it to leave, and wait until it has; what hasn't left by the deadline is cancelled."""
-        self._scope.deadline = deadline
+        closing.bound(self._scope)
         self._told.set()
         await self._left.wait()
 
@@ -148,7 +148,7 @@ class OpenParts:
     async def _enter_lifespan(self, lifespan: _Lifespan) -> None:
         label = f"{lifespan.context.stage} ({type(lifespan.part).__name__}.lifespan)"
         self.nursery.start_soon(lifespan.run)
-        self.push(label, lambda: lifespan.leave(self.closing.for_one_more()))
+        self.push(label, lambda: lifespan.leave(self.closing))
         await lifespan.entered.wait()
         if lifespan.error is not None:
             raise lifespan.error

@@ -11,14 +11,13 @@ from agora.state import CheckpointStore, SQLiteBackend
 
 
 def built(folder: Path, **options: object) -> BoundPipeline:
-    def strike(record: dict) -> dict:
+    def strike(record: dict) -> None:
         if record["id"] == "strike":
             raise KeyboardInterrupt  # as a crash would: no policy applies, nothing more is saved
-        return record
 
     store = CheckpointStore(SQLiteBackend(folder / "state.db"))
     source = CsvSource(folder / "in.csv")
-    pipeline = Pipeline(source, name="p").map(strike).to(JsonLinesSink(folder / "out.jsonl"))
+    pipeline = Pipeline(source, name="p").to(JsonLinesSink(folder / "out.jsonl"), strike)
     return pipeline.build(checkpoint_store=store, batch_size=1, checkpoint_every=1_000, **options)  # type: ignore[arg-type]  # forwarded
 
 
