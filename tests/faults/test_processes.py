@@ -95,9 +95,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Drill:
 
 async def letters(drill: Drill) -> list[tuple[object, str, str]]:
     sink = StateDLQSink(drill.state)
-    return [
-        (letter.original, letter.error_message, letter.id) async for letter in sink.read("drill")
-    ]
+    return [(letter.original, letter.error_message, letter.id) async for letter in sink.read("drill")]
 
 
 async def test_after_kill_9_the_next_run_starts_at_once_and_nothing_is_lost_or_repeated(
@@ -129,7 +127,7 @@ def test_a_second_runner_is_refused_with_exit_code_4_and_harms_nothing(
     assert second.returncode == 4
     assert "busy" in second.stderr
     assert "Traceback" not in second.stderr
-    out, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=60)
     assert first.returncode == 0, err
     assert drill.output == undisturbed.output
 
