@@ -219,17 +219,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("run", [trio.run, run_virtual])
-def test_what_has_not_left_by_the_closing_deadline_is_cancelled_and_named(run: Any) -> None:
+@pytest.mark.parametrize("clock", [lambda: None, trio.testing.MockClock], ids=["real", "virtual"])
+def test_what_has_not_left_by_the_closing_deadline_is_cancelled_and_named(clock: Any) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError, match=r"sink:slow.*0 s"):
             await Pipeline(Records(3), name="p").to(Slow("slow", log), name="slow").build().run()
 
     log = Log()
-    if run is run_virtual:  # nothing but the real clock ends it: the virtual one must not be at a deadline of its own
-        trio.run(main, clock=trio.testing.MockClock())
-    else:
-        run(main)
+    trio.run(main, clock=clock())
     assert "cut off slow" in log.events
 
 
