@@ -7,6 +7,7 @@ to it.
 
 from collections.abc import AsyncIterable, Iterable, Sequence
 from contextlib import aclosing
+from types import CoroutineType
 from typing import Any, cast
 
 import attrs
@@ -66,7 +67,7 @@ async def _results(step: Step, record: Record) -> Sequence[Record]:
     """What one step makes of one record: none, one, or many."""
     argument = [record] if step.kind is StepKind.BATCH else record
     result = step.call(argument)
-    if step.is_async:
+    if step.is_async or isinstance(result, CoroutineType):  # as `lambda record: fetch(record)` gives one
         result = await result
     if step.kind is StepKind.FILTER:
         return [record] if result else []

@@ -7,6 +7,7 @@ the time of a bare pool, measured) nothing is spawned, sent or woken for a recor
 
 from collections import deque
 from collections.abc import Sequence
+from types import CoroutineType
 from typing import Any
 
 import attrs
@@ -156,6 +157,8 @@ class BufferedStage:
                     result = await call(unit)
                 else:
                     result = call(unit)
+                    if type(result) is CoroutineType:
+                        result = await result
             except Exception as error:  # noqa: BLE001  - the step's policy decides
                 result = _Failed(error)
                 if self.rules.policy(step, error) == "stop":

@@ -7,11 +7,12 @@ else it raises ends the run.
 
 from collections.abc import Callable, Sequence
 from inspect import isawaitable
+from types import CoroutineType
 from typing import Any
 
 import attrs
 
-from agora.errors import RecordsRejected
+from agora.errors import ConfigError, RecordsRejected
 from agora.middlewares.step import Policy
 from agora.records import Record
 from agora.runtime.counting import StageCount
@@ -152,6 +153,12 @@ async def route(
                 errors[position] = leaf(error)
                 taken[position] = 1
             else:
+                if type(wanted) is CoroutineType:
+                    wanted.close()
+                    raise ConfigError(
+                        f"the where of {port.stage} gave a coroutine: it must be a plain function; "
+                        "ask in a map() and route by its answer"
+                    )
                 if wanted:
                     chosen.append(position)
                     taken[position] = 1

@@ -126,9 +126,7 @@ class RowSegment:
         halt: Failure | None = None
         while halt is None and len(out) + len(gone) < total:
             try:
-                result = loop.call(rows, out, gone, at, self.pace.flag)
-                if loop.is_async:
-                    await result
+                await loop.call(rows, out, gone, at, self.pace.flag)
             except Exception as error:  # noqa: BLE001  - the step's policy decides
                 position = len(out) + len(gone)
                 number, record = loop.failed_at(error)

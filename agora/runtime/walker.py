@@ -7,6 +7,7 @@ chain (`finish()`, the policy `"pass"`).
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from contextlib import aclosing
+from types import CoroutineType
 from typing import Any
 
 import attrs
@@ -46,7 +47,7 @@ class Walk:
             before = keep(record) if step.on_error == "pass" else None
             try:
                 result = step.call(record)
-                if step.is_async:
+                if step.is_async or type(result) is CoroutineType:
                     result = await result
             except Exception as error:  # noqa: BLE001  - the step's policy decides
                 if await self.failed(step, record, error, offset, entry):
