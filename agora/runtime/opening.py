@@ -172,6 +172,8 @@ class Opening:
             source.allow_change = self.allow_source_change
         await self.parts.enter(source, self._context("source", self.counts["source"]))
         if not self.spec.checkpointing:
+            if getattr(source, "supports_checkpoint", False) and hasattr(source, "prepare_resume"):
+                await source.prepare_resume(None)
             return self._start(None, None)
         identity = source.identity() if hasattr(source, "identity") else None
         if resumed is not None and not self.allow_source_change and not _same(identity, resumed.source):
