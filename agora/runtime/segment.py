@@ -6,7 +6,6 @@ in the batch; what it leads to is the writer's to decide, in source order. Behin
 nothing is run anymore.
 """
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -71,9 +70,8 @@ async def run_segment(
     send: trio.MemorySendChannel[Batch],
 ) -> None:
     """The task of a segment: until the stream of batches ends, or a failure that ends the run has passed."""
-    with (
-        send
-    ):  # without the turn of the loop that an async exit takes: an error must be noted before the end is seen
+    # Not `async with`, whose exit takes a turn of the loop: an error must be noted before the end is seen.
+    with send:
         emit = sender(send)
         async for batch in receive:
             with spans.steps(segment.steps, batch):
@@ -176,11 +174,12 @@ class RowSegment:
 
     def _count(self, entered: int, dropped_at: Sequence[int], failed_at: Sequence[int]) -> None:
         """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
-        dropped, failed = Counter(dropped_at), Counter(failed_at)
         for number, count in enumerate(self._counts):
             count.entered += entered
-            count.dropped += dropped[number]
-            entered -= dropped[number] + failed[number]
+            if dropped_at or failed_at:
+                dropped = dropped_at.count(number)
+                count.dropped += dropped
+                entered -= dropped + failed_at.count(number)
             count.left += entered
 
     async def _walk_rows(self, batch: Batch, output: "Output") -> None:

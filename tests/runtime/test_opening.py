@@ -389,3 +389,16 @@ def test_an_error_that_breaks_a_stage_off_is_never_taken_for_the_end_of_the_stre
 
     with pytest.raises(Broken, match="no snapshot"):
         run_virtual(main, seed=seed)
+
+
+async def test_a_source_that_could_resume_is_told_of_a_fresh_start_without_a_store_too() -> None:
+    class Told(Records):
+        told: list[Any]
+
+        async def prepare_resume(self, position: Any) -> None:
+            told.append(position)
+            await super().prepare_resume(position)
+
+    told: list[Any] = []
+    await Pipeline(Told(3), name="p").to(lambda record: None).build().run()
+    assert told == [None]
