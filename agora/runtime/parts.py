@@ -133,7 +133,7 @@ class OpenParts:
             except Exception as error:  # noqa: BLE001  - closing goes on; the caller decides what to raise
                 error.add_note(f"while closing {label}")
                 errors.append(error)
-            except BaseException as error:  # noqa: BLE001  - raised below
+            except BaseException as error:  # noqa: ASYNC103, BLE001  - raised below, behind the rest
                 interrupt = interrupt or error
             if shield.cancelled_caught:
                 errors.append(

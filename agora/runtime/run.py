@@ -107,10 +107,9 @@ class Run:
                 self.spans.run = stack.enter_context(run_span)
                 try:
                     await self._within_nursery(task_status)
-                except trio.Cancelled:
+                except trio.Cancelled:  # noqa: ASYNC103  - the run's own error isn't lost to a late cancellation
                     if self._error is None:
                         raise
-                # An error isn't lost because somebody cancelled while the run was closing.
                 if self._error is not None:
                     raise self._error
             self.outcome.summary = self._summary(seam.current().monotonic() - began)
