@@ -34,8 +34,8 @@ class RunContext:
     """True in a replay of dead letters. Without checkpoints, a sink then adds to its target in place of
     replacing it."""
     state: MutableMapping[str, Json]
-    """A middleware's own durable mapping, cut with the stream and saved in the barrier's transaction. In other parts, and
-    in a buffered step, using it raises `ConfigError`."""
+    """A middleware's own durable mapping, cut with the stream and saved in the barrier's transaction. In
+    other parts, and in a buffered step, using it raises `ConfigError`."""
     logger: logging.LoggerAdapter[logging.Logger]
     _span: Callable[[str, dict[str, Json]], AbstractContextManager[Span]] = attrs.field(alias="span")
     _count: Callable[[str, int], None] = attrs.field(alias="count")
