@@ -128,7 +128,7 @@ class Seam:
         return await trio.to_thread.run_sync(call, limiter=limiter)
 
 
-_current: contextvars.ContextVar[Seam] = contextvars.ContextVar("agora_seam", default=Seam())  # noqa: B039
+_current: contextvars.ContextVar[Seam] = contextvars.ContextVar("agora_seam", default=Seam())  # noqa: B039  - no state
 
 
 def current() -> Seam:

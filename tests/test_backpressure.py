@@ -150,7 +150,7 @@ def test_a_run_moves_its_limit_and_shows_it() -> None:
 )
 def test_bounds_that_can_not_be_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(options)).split("_")[0]):
-        Backpressure.adaptive(**options)  # type: ignore[arg-type]
+        Backpressure.adaptive(**options)  # type: ignore[arg-type]  - wrong on purpose
     with pytest.raises(ConfigError):
         Backpressure.fixed(0)
 

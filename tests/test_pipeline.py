@@ -67,8 +67,8 @@ def test_names_are_the_functions_made_unique_by_position() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Pipeline(Records, name="p"), "is no source"),  # type: ignore[arg-type]
-        (lambda: Pipeline([1], name="p"), "is no source"),  # type: ignore[arg-type]
+        (lambda: Pipeline(Records, name="p"), "is no source"),  # type: ignore[arg-type]  - wrong on purpose
+        (lambda: Pipeline([1], name="p"), "is no source"),  # type: ignore[arg-type]  - wrong on purpose
         (lambda: Pipeline(other(batches=keep), name="p"), "is no source"),
         (lambda: Pipeline(other(stream=plain_generator), name="p"), "must be an async generator"),
         (lambda: Pipeline(other(stream=no_generator), name="p"), "must be an async generator"),

@@ -21,8 +21,9 @@ async def show_progress(handle: "RunHandle", name: str, total: int | None) -> No
 
     It draws from this task and not from a thread of rich's own: a run leaves no thread behind.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    # Imported here: only a terminal pays for it.
+    from rich.console import Console  # noqa: PLC0415  - see above
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415  - see above
 
     console = Console(file=sys.stderr)
     columns = (

@@ -76,7 +76,7 @@ def test_a_run_after_a_failed_one_in_the_same_process_starts_with_clean_state(
         failing.fails = False
         for options in ({}, {"restart": True}):
             sink.records.clear()
-            summary = await bound.run(**options)  # type: ignore[arg-type]
+            summary = await bound.run(**options)  # type: ignore[arg-type]  - options by name
             assert (summary.dropped, ids(sink)) == (0, [0, 1, 2, 3])
 
     run_virtual(main)

@@ -79,7 +79,7 @@ def test_everything_exported_is_there_and_csv_needs_no_pyarrow():
     for name in agora.sources.__all__:
         assert getattr(agora.sources, name) is not None
     with pytest.raises(AttributeError):
-        agora.sources.Nothing  # noqa: B018
+        agora.sources.Nothing  # noqa: B018  - looked up to fail
     code = (
         "import sys, agora.sources as s; s.CsvSource('x'); s.ParquetSource('x'); "
         "print([m for m in ('pyarrow', 'msgspec', 'zstandard', 'cattrs') if m in sys.modules])"
