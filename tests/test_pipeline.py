@@ -187,6 +187,9 @@ def test_explain_tells_the_guarantee_and_why() -> None:
     mixed = start().to(MemorySink()).to(keep).build(checkpoint_store=store).explain()
     assert mixed.guarantee == "at least once"
     assert "keep" in mixed.reasons[0]
+    assert [stage.reason for stage in mixed.stages if stage.guarantee == "exactly once"] == [
+        "the list is cut back to the checkpoint, as long as this object lives"
+    ]
     assert mixed.to_json()["pipeline"] == "p"
     assert mixed.to_mermaid().startswith("flowchart LR")
 

@@ -101,11 +101,9 @@ class Plan:
         width = max(len(stage.name) for stage in self.stages)
         lines = [f"pipeline {self.pipeline} ({self.mode})"]
         for stage in self.stages:
-            guarantee = f" [{stage.guarantee}: {stage.reason}]" if stage.guarantee else ""
-            lines.append(
-                f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; "
-                f"on error: {stage.on_error}{guarantee}"
-            )
+            lines.append(f"  {stage.name:<{width}}  {stage.mode}: {stage.detail}; on error: {stage.on_error}")
+            if stage.guarantee:
+                lines.append(f"  {'':<{width}}  {stage.guarantee}: {stage.reason}")
         lines += [
             f"  in flight: {self.in_flight}",
             f"  checkpoints: {self.checkpoints}",
@@ -181,7 +179,8 @@ def _sink_guarantee(spec: PipelineSpec, sink: SinkSpec) -> tuple[Guarantee, str]
     if not spec.checkpointing:
         return "at least once", "no checkpoints"
     if all(callable(getattr(sink.sink, method, None)) for method in ("prepare", "commit", "recover")):
-        return "exactly once", "transactional"
+        explain = getattr(sink.sink, "explain", None)
+        return "exactly once", explain() if callable(explain) else "it has prepare, commit and recover"
     return (
         "at least once",
         "has no prepare, commit and recover, so what it wrote after the last checkpoint comes again",
@@ -214,5 +213,10 @@ def _in_flight(spec: PipelineSpec) -> str:
 def _dead_letters(spec: PipelineSpec) -> str:
     if spec.dlq is None:
         return "no queue: a failure stops the run"
-    how = "saved with the checkpoint" if spec.letters_in_transaction else "written as they come"
+    if spec.letters_in_transaction:
+        how = "saved with the checkpoint"
+    elif spec.checkpointing and hasattr(spec.dlq, "prepare"):
+        how = "committed with the checkpoint, like any sink"
+    else:
+        how = "written as they come"
     return f"{type(spec.dlq).__name__}, {how}"

@@ -41,6 +41,8 @@ optional and looked up by name. The engine calls one sink from one task at a tim
     What it writes to, for its default name: `"jsonl:large.jsonl"`.
 `paths() -> Sequence[Path]`
     The files or directories that it writes.
+`explain() -> str`
+    Half a sentence for the plan of a checkpointed pipeline: how it comes that it delivers exactly once.
 `lifespan(context)`, `async check(context)`
     As for any part.
 """

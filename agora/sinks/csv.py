@@ -80,6 +80,9 @@ class CsvSink:
     def live(self) -> bool:
         return self.publish_when == "live"
 
+    def explain(self) -> str:
+        return self._file.explain()
+
     def paths(self) -> Sequence[Path]:
         return [self.path]
 

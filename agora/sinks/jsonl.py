@@ -49,6 +49,9 @@ class JsonLinesSink:
     def live(self) -> bool:
         return self.publish_when == "live"
 
+    def explain(self) -> str:
+        return self._file.explain()
+
     def paths(self) -> Sequence[Path]:
         return [self.path]
 

@@ -34,6 +34,9 @@ class MemorySink:
     def target(self) -> str:
         return "memory"
 
+    def explain(self) -> str:
+        return "the list is cut back to the checkpoint, as long as this object lives"
+
     async def write(self, records: Sequence[Record]) -> None:
         await trio.lowlevel.checkpoint()
         self.records.extend(records)

@@ -95,6 +95,9 @@ class ParquetSink:
     def target(self) -> str:
         return f"parquet:{self.path}"
 
+    def explain(self) -> str:
+        return "whole parts are renamed by the commit; rows behind them wait in a spool, cut back to the checkpoint"
+
     def paths(self) -> Sequence[Path]:
         return [self.path]
 

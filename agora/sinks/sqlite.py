@@ -120,6 +120,9 @@ class SQLiteSink:
     def target(self) -> str:
         return f"sqlite:{self.path}:{self.table}"
 
+    def explain(self) -> str:
+        return "rows are staged, and moved into the table by the commit, in one transaction with a mark"
+
     def paths(self) -> Sequence[Path]:
         """The table as a path below the file: two sinks may share the file, not the table."""
         return [self.path / self.table.lower()]

@@ -71,6 +71,12 @@ class AppendFile:
 
     # --- a run ---
 
+    def explain(self) -> str:
+        """How it delivers exactly once, for the plan."""
+        kind = compression_of(self.path, self.compression)
+        where = "" if kind == "none" else f", at the border of two {kind} members"
+        return f"the file is appended to in place, and cut back to the checkpoint{where}"
+
     async def open(self, context: RunContext) -> None:
         """Make nothing yet. `ConfigError` for a directory, `SinkChanged` where `if_exists="error"` already
         tells."""

@@ -28,6 +28,8 @@ Members that opt in:
     still doesn't fit. Used by replay.
 `blocks(demand) -> AsyncGenerator[Block]`
     Records in bulk, in place of `stream()`: what the built-in sources use. `None` where this source has only `stream`.
+`explain() -> str`
+    Half a sentence for the plan: how it finds its place again. No I/O.
 `covers(path) -> bool`, `paths() -> Sequence[Path]`
     Whether a file would be read by this source; the files that it reads now. So that a sink can't write its own source.
 """

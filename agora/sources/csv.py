@@ -121,6 +121,9 @@ class CsvSource:
         doesn't fit."""
         return convert(record, self._dialect.types, self._dialect.schema)
 
+    def explain(self) -> str:
+        return "seeks to a byte offset; compressed input is decompressed up to it, without parsing"
+
     def paths(self) -> list[Path]:
         """The files that there are now. Blocks."""
         return self._run.paths()

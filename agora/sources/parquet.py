@@ -100,6 +100,9 @@ class ParquetSource:
         """A row with today's schema; raises `ValueError` where it doesn't fit."""
         return convert(record, {}, self._schema)
 
+    def explain(self) -> str:
+        return "seeks to a row group and reads on at the row"
+
     def paths(self) -> list[Path]:
         """The files that there are now. Blocks."""
         return self._run.paths()
