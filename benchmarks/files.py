@@ -15,7 +15,7 @@ from agora.sources import CsvSource
 from agora.state import CheckpointStore, SQLiteBackend
 from benchmarks.rounds import Comparison, interleaved
 
-__all__ = ["files"]
+__all__ = ["add_euros", "files", "is_large", "write_orders"]
 
 Order = dict[str, Any]
 
@@ -26,7 +26,7 @@ def files(*, full: bool, rounds: int) -> list[Comparison]:
     with tempfile.TemporaryDirectory() as directory:
         here = Path(directory)
         source = here / "orders.csv"
-        _write_orders(source, records)
+        write_orders(source, records)
         return interleaved(
             "csv to jsonl",
             {
@@ -48,7 +48,8 @@ def files(*, full: bool, rounds: int) -> list[Comparison]:
         )
 
 
-def _write_orders(path: Path, records: int) -> None:
+def write_orders(path: Path, records: int) -> None:
+    """A CSV of this many made-up orders, the same each time."""
     chance = random.Random(5)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -62,11 +63,13 @@ def _write_orders(path: Path, records: int) -> None:
             writer.writerow([number, customer, country, f"{chance.uniform(0, 1_000):.2f}", day])
 
 
-def _is_large(order: Order) -> bool:
+def is_large(order: Order) -> bool:
+    """The filter."""
     return bool(order["amount"] > 500)
 
 
-def _add_euros(order: Order) -> Order:
+def add_euros(order: Order) -> Order:
+    """The computed field."""
     order["euros"] = round(order["amount"] * 0.86, 2)
     return order
 
@@ -74,8 +77,8 @@ def _add_euros(order: Order) -> Order:
 def _agora(source: Path, target: Path, state_file: Path | None) -> object:
     pipeline = (
         Pipeline(CsvSource(source, types={"amount": float}), name="orders")
-        .filter(_is_large)
-        .map(_add_euros)
+        .filter(is_large)
+        .map(add_euros)
         .to(JsonLinesSink(target, if_exists="replace"))
     )
     if state_file is None:
@@ -91,8 +94,8 @@ def _by_hand(source: Path, target: Path) -> object:
         for order in csv.DictReader(rows):
             record: Order = order
             record["amount"] = float(order["amount"])
-            if _is_large(record):
-                out.write(json.dumps(_add_euros(record)) + "\n")
+            if is_large(record):
+                out.write(json.dumps(add_euros(record)) + "\n")
     return _Content(target)
 
 
