@@ -12,9 +12,10 @@ from typing_extensions import TypeVar
 from agora import seam
 from agora.errors import ConfigError
 from agora.middlewares.chain import MiddlewareChain
+from agora.runtime.addressing import LetterFilter
 from agora.runtime.handle import RunHandle
 from agora.runtime.plan import Plan
-from agora.runtime.replay import LetterFilter, Replay
+from agora.runtime.replay import Replay
 from agora.runtime.report import RunSummary
 from agora.runtime.run import Run, RunOptions
 from agora.runtime.spec import PipelineSpec, SinkSpec
@@ -81,6 +82,7 @@ class BoundPipeline(Generic[R]):
         limit: int | None = None,
         classes: Iterable[type] = (),
         run_id: str | None = None,
+        task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED,
     ) -> RunSummary:
         """Send this pipeline's dead letters through it again, each from where it failed; all, or those that
         match.
@@ -90,34 +92,28 @@ class BoundPipeline(Generic[R]):
         the source's schema. A letter of a sink goes to that sink alone; one of a step through the steps it
         hasn't passed. What is delivered is removed from the queue, with a checkpoint in the same transaction
         where the queue is on its state; what fails again stays, with `attempts + 1`. A run like any other:
-        under the pipeline's name and lease, with `run`'s errors. Raises `ConfigError` where the pipeline's
-        DLQ can't be read and deleted from, and without a sink.
+        under the pipeline's name and lease, with `run`'s errors; the source isn't opened, and `await
+        nursery.start(bound.replay)` gives a `RunHandle`. Raises `ConfigError` where the pipeline's DLQ can't be
+        read and deleted from, for a time that isn't aware, and without a sink.
+
+        A trio checkpoint. Cancelled, stopped by an error or by a crash, it leaves each letter that no saved
+        checkpoint covers in the queue, and into transactional sinks a repetition delivers each exactly once.
+        Between the barriers of a run that goes on: `RunHandle.replay`.
         """
         self._require_sink()
-        dlq = self.spec.dlq
-        if not (hasattr(dlq, "read") and hasattr(dlq, "delete")):
-            what = (
-                "has no dlq"
-                if dlq is None
-                else f"has a dlq ({type(dlq).__name__}) that can't be read and deleted from"
-            )
-            raise ConfigError(
-                f"pipeline {self.name!r} {what}: replay needs one that can, such as StateDLQSink"
-            )
-        schema = getattr(self.spec.source, "schema", None)
-        known = [*classes, *([schema] if isinstance(schema, type) else [])]
-        arguments = {
-            "ids": ids,
-            "stage": stage,
-            "error_type": error_type,
-            "since": since,
-            "until": until,
-            "classes": known or None,
-        }
-        given = {name: value for name, value in arguments.items() if value is not None}
-        replay = Replay(spec=self.spec, filter=LetterFilter(arguments=given, limit=limit))
+        chosen = LetterFilter.of(
+            self.spec,
+            ids,
+            stage=stage,
+            error_type=error_type,
+            since=since,
+            until=until,
+            limit=limit,
+            classes=classes,
+        )
+        replay = Replay(spec=self.spec, filter=chosen)
         options = _options(run_id, restart=False, allow_source_change=False, max_records=None)
-        return await Run(spec=replay.derived(), options=options, replay=replay).execute()
+        return await Run(spec=replay.derived(), options=options, replay=replay).execute(task_status)
 
     def _require_sink(self) -> None:
         if not self.spec.sinks:

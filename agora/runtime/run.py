@@ -16,13 +16,14 @@ from agora.errors import AgoraError
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
+from agora.runtime.envelopes import replayed
 from agora.runtime.failing import leaf, maybe_await
 from agora.runtime.handle import RunHandle, RunOutcome
 from agora.runtime.letters import LetterBox, Letters
 from agora.runtime.opening import Opening, Start, check_paths
 from agora.runtime.pace import Pace
 from agora.runtime.parts import OpenParts, reserved
-from agora.runtime.replay import Replay, replayed
+from agora.runtime.replay import Replay
 from agora.runtime.report import RunSummary, StageSummary
 from agora.runtime.spans import Spans
 from agora.runtime.spec import PipelineSpec, is_live
