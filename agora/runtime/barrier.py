@@ -31,6 +31,7 @@ async def prepare(ports: Sequence[SinkPort]) -> dict[str, Json]:
     for port in ports:
         method = getattr(port.sink, "prepare", None)
         if method is not None:
+            port.prepared = True
             token: Any = await maybe_await(method())
             tokens[port.name] = token
             continue
@@ -47,6 +48,7 @@ async def commit(ports: Sequence[SinkPort], tokens: Mapping[str, Json]) -> None:
         method = getattr(port.sink, "commit", None)
         if method is not None:
             await maybe_await(method(tokens[port.name]))
+        port.prepared = False
 
 
 async def finish(ports: Sequence[SinkPort]) -> None:
@@ -114,6 +116,8 @@ class Barrier:
             )
             with self.closing.shield() as shield:
                 await self._amend(again, [])
+                for port in self.ports:
+                    port.prepared = False  # nothing is written yet, so nothing waits for a commit
             if shield.cancelled_caught:
                 raise AgoraError(
                     "the completed checkpoint couldn't be opened again within the closing deadline"

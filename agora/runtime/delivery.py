@@ -36,6 +36,8 @@ class SinkPort:
     otherwise: bool = False
     count: StageCount = attrs.field(factory=StageCount)
     pace: Pace
+    prepared: bool = False
+    """Asked to prepare, and not committed since: what its target holds is open."""
 
     @property
     def stage(self) -> str:

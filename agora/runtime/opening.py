@@ -16,6 +16,7 @@ from agora.context import RunContext
 from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged
 from agora.middlewares.step import Step
 from agora.records import Json
+from agora.runtime.absent import RESTARTED_BY, gone, missing_sinks
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
@@ -29,8 +30,6 @@ from agora.tracing.base import Span
 __all__ = ["Opening", "Start", "check_paths"]
 
 _log = logging.getLogger("agora")
-_RESTARTED_BY = "(restarted by)"
-"""Where the id of the run that started the pipeline over is kept, among the base tokens of the sinks."""
 _NO_STATE = UnusableState("only a middleware has context.state")
 
 
@@ -72,6 +71,9 @@ class Opening:
     _lease: Lease | None = None
     _loaded: Checkpoint | None = None
     _restarted_by: str = ""
+    _opened: bool = False
+    _missing: frozenset[str] = frozenset()
+    """Sinks that have a token and aren't in the pipeline: from here on nothing is known of them."""
 
     async def run(self) -> Start:
         """Open everything; any error leaves the rest unopened."""
@@ -87,6 +89,7 @@ class Opening:
         await self._open_sinks()
         start = self._keep_place() if self.replay else await self._open_source()
         await self._start_steps()
+        self._opened = True
         return start
 
     @property
@@ -99,24 +102,57 @@ class Opening:
         if state is not None:
             await state.open()
             self.parts.push("the state backend", state.close)
-            self._lease = await acquire(state, self.spec.name, self.run_id)
-            self.parts.push("the lease", self._lease.release)
+            self._lease = await acquire(state, self.spec.name, self.run_id, sinks=self._transactional)
+            self.parts.push("the lease", self._release)
         self._loaded = await store.load(self.spec.name)
+
+    async def _release(self) -> None:
+        """Give the lease back when the sinks are closed; the next run may not have them any more, so it is told which
+        of them may hold what isn't committed."""
+        lease = self._lease
+        assert lease is not None
+        unsettled = lease.inherited
+        if self._opened:
+            open_ends = {port.name for port in self.ports if port.prepared or self.parts.errors}
+            unsettled = (unsettled - self._transactional) | (open_ends & self._transactional)
+        lease.settle(unsettled)
+        await lease.release()
 
     # Sinks.
 
+    @property
+    def _transactional(self) -> frozenset[str]:
+        return frozenset(port.name for port in self.ports if hasattr(port.sink, "prepare"))
+
     async def _open_sinks(self) -> None:
+        known = await self._known_tokens() if self.spec.checkpointing else {}
         for port in self.ports:
             await self.parts.enter(port.sink, self._context(port.stage, port.count))
         if not self.spec.checkpointing:
             return
+        for port in self.ports:
+            await self._recover(port, known)
+        await self._save_genesis(known)
+
+    async def _known_tokens(self) -> dict[str, Json]:
+        """The last saved token of each sink, the base token where that is all. `SinkChanged`: one that may hold what
+        isn't committed isn't here to be recovered."""
         store = self.spec.checkpoint_store
         known = dict(await store.genesis(self.spec.name)) if hasattr(store, "genesis") else {}
         if self._loaded is not None:
             known |= self._loaded.sinks
-        for port in self.ports:
-            await self._recover(port, known)
-        await self._save_genesis(known)
+        self._missing = missing_sinks(known, [port.name for port in self.ports])
+        open_ends = [] if self._lease is None else sorted(self._missing & self._lease.inherited)
+        if self.restart:
+            for name in sorted(self._missing):
+                _log.warning("pipeline %r: %s: what it wrote stays where it is", self.spec.name, gone([name]))
+        elif open_ends:
+            raise SinkChanged(
+                f"pipeline {self.spec.name!r}: {gone(open_ends)}, and its last run didn't end in order, so "
+                "what was written there may be neither whole nor committed. Run once with it as it was (max_records=0, "
+                "--max-records 0, is enough), then without it; or start over with restart=True (--restart)"
+            )
+        return {name: token for name, token in known.items() if name not in self._missing}
 
     async def _recover(self, port: SinkPort, known: Mapping[str, Json]) -> None:
         """Bring one sink to where its last saved token says."""
@@ -143,18 +179,24 @@ class Opening:
             for port in fresh
             if hasattr(port.sink, "prepare")
         }
+        instead = None
         if self._loaded is not None and not self.restart:
+            if self._missing:
+                kept_sinks = {name: t for name, t in self._loaded.sinks.items() if name not in self._missing}
+                instead = self._loaded = attrs.evolve(self._loaded, sinks=kept_sinks)
             for name in tokens:
                 _log.info("pipeline %r: sink %r is new; it starts at the checkpoint", self.spec.name, name)
         begin = getattr(self.spec.checkpoint_store, "begin", None)
-        if begin is not None and (tokens or self.restart):
+        if begin is not None and (tokens or self.restart or self._missing):
             fence = 0 if self._lease is None else self._lease.fence
-            kept = {_RESTARTED_BY: self.run_id} if self.restart else known
+            kept = {RESTARTED_BY: self.run_id} if self.restart else known
             letters = await self._letters_undone()
-            also = {"also": letters} if letters else {}
+            also: dict[str, Any] = {"also": letters} if letters else {}
+            if instead is not None:
+                also["instead"] = instead
             await begin(self.spec.name, {**kept, **tokens}, fence, afresh=self.restart, **also)
             known = kept
-        self._restarted_by = str(known.get(_RESTARTED_BY, ""))
+        self._restarted_by = str(known.get(RESTARTED_BY, ""))
 
     async def _letters_undone(self) -> Sequence[Change]:
         """Removals of the letters of what a restart undoes: their records come again."""

@@ -101,6 +101,8 @@ class OpenParts:
     closing: Closing
     on_lost: Callable[[Exception], None]
     """Told when a lifespan fails between entering and leaving."""
+    errors: list[Exception] = attrs.field(factory=list)
+    """What went wrong while parts were left, so far."""
     _leave: list[tuple[str, Callable[[], Awaitable[object]]]] = attrs.field(factory=list)
 
     async def enter(self, part: Any, context: RunContext) -> None:
@@ -123,7 +125,7 @@ class OpenParts:
         """Leave everything, in reverse, shielded, within the closing deadline; what went wrong, named by
         notes. A `BaseException` (Ctrl-C) comes out once the rest is left too."""
         self.closing.begin()
-        errors: list[Exception] = []
+        errors = self.errors
         interrupt: BaseException | None = None
         while self._leave:
             label, leave = self._leave.pop()

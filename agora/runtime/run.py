@@ -13,6 +13,7 @@ import trio
 
 from agora import seam
 from agora.errors import AgoraError
+from agora.runtime.absent import DLQ_NAME
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
@@ -31,9 +32,6 @@ from agora.runtime.states import StepStates
 from agora.runtime.stream import Stream
 
 __all__ = ["Run", "RunOptions"]
-
-DLQ_NAME = "(dlq)"
-"""The dead-letter queue's name among the sinks, where it takes part in the barrier as one."""
 
 
 @attrs.frozen(kw_only=True)

@@ -65,16 +65,20 @@ class CheckpointStore:
         fence: int,
         *,
         afresh: bool,
+        instead: Checkpoint | None = None,
         also: Sequence[Change] = (),
     ) -> None:
         """Save the base token of each sink (the genesis), under the fence, before anything is written.
 
-        `afresh`: also forget the checkpoint. That and the changes `also` are in the same transaction.
+        `afresh`: also forget the checkpoint; or save another `instead` of it. That and the changes `also` are in the
+        same transaction.
         """
         body = tagged.encode(dict(tokens))
         changes: list[Change] = [Put(_GENESIS, pipeline, b"%s %08x %s" % (_FORMAT, zlib.crc32(body), body))]
         if afresh:
             changes.append(Delete(_NAMESPACE, pipeline))
+        elif instead is not None:
+            changes.append(Put(_NAMESPACE, pipeline, _encode(instead)))
         await self._apply(pipeline, [*changes, *also], fence)
 
     async def genesis(self, pipeline: str) -> Mapping[str, Json]:

@@ -9,7 +9,7 @@ starts at once.
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from hashlib import blake2b
 from typing import TypeAlias, cast
@@ -72,6 +72,9 @@ class Holder:
     renewed: datetime
     renewals: int = 0
     released: bool = False
+    unsettled: Sequence[str] = ()
+    """Names of the sinks that may hold what isn't committed: those of this run until it ends in order, and those of
+    runs before it that didn't."""
 
     def __str__(self) -> str:
         return (
@@ -134,9 +137,14 @@ def fence_expectation(pipeline: str, fence: int) -> Expect:
 
 
 async def acquire(
-    state: StateBackend, pipeline: str, run_id: str, *, times: LeaseTimes = DEFAULT_TIMES
+    state: StateBackend,
+    pipeline: str,
+    run_id: str,
+    *,
+    sinks: Iterable[str] = (),
+    times: LeaseTimes = DEFAULT_TIMES,
 ) -> "Lease":
-    """The lease of this pipeline, on an open backend.
+    """The lease of this pipeline, on an open backend; `sinks` are the names of those that the run will write to.
 
     `PipelineBusy` names a holder that lives; one that may be frozen is watched for up to `times.watch`
     seconds, which can be cancelled. Whoever is cancelled or refused holds nothing.
@@ -152,9 +160,9 @@ async def acquire(
             if isinstance(decision, Busy):
                 raise PipelineBusy(f"pipeline {pipeline!r} is busy: {holder}; wait for it to end, or stop it")
             if not isinstance(decision, Watch):
-                lease = await _claim(
-                    state, pipeline, run_id, fence, times=times, takeover=isinstance(decision, Takeover)
-                )
+                inherited = frozenset(() if holder is None else holder.unsettled)
+                claim = _Claim(run_id, frozenset(sinks), inherited, takeover=isinstance(decision, Takeover))
+                lease = await _claim(state, pipeline, fence, claim, times)
                 if lease is not None:
                     return lease
         finally:
@@ -163,8 +171,16 @@ async def acquire(
             await agora.seam.current().sleep(decision.seconds)
 
 
+@attrs.frozen
+class _Claim:
+    run_id: str
+    sinks: frozenset[str]
+    inherited: frozenset[str]
+    takeover: bool = attrs.field(kw_only=True)
+
+
 async def _claim(
-    state: StateBackend, pipeline: str, run_id: str, last: int, *, times: LeaseTimes, takeover: bool
+    state: StateBackend, pipeline: str, last: int, claim: _Claim, times: LeaseTimes
 ) -> "Lease | None":
     """The lease with the number after `last`; `None` where another runner was faster.
 
@@ -176,7 +192,13 @@ async def _claim(
         raise PipelineBusy(f"pipeline {pipeline!r} is busy: another run of it is just starting")
     now = seam.now()
     holder = Holder(
-        fence=last + 1, run_id=run_id, host=socket.gethostname(), pid=os.getpid(), since=now, renewed=now
+        fence=last + 1,
+        run_id=claim.run_id,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        since=now,
+        renewed=now,
+        unsettled=sorted(claim.inherited | claim.sinks),
     )
     began = seam.monotonic()
     try:
@@ -193,7 +215,7 @@ async def _claim(
     except BaseException:
         await _give_back(lock)
         raise
-    return Lease(state, pipeline, holder, lock, times, began, takeover)
+    return Lease(state, pipeline, holder, lock, times, began, claim.takeover, claim.inherited)
 
 
 @attrs.define(eq=False)
@@ -209,11 +231,17 @@ class Lease:
     """Seconds of the real monotonic clock, taken before the last renewal that succeeded began."""
     takeover: bool
     """Whether the holder before wasn't proven dead: it may wake and write to what it has open."""
+    inherited: frozenset[str]
+    """Names of the sinks that runs before this one left with what may not be committed."""
 
     @property
     def fence(self) -> int:
         """The fencing number, 1 or more; higher than that of every holder before."""
         return self._holder.fence
+
+    def settle(self, unsettled: Iterable[str]) -> None:
+        """What `release` will say: these sinks, and no others, may hold what isn't committed."""
+        self._holder = attrs.evolve(self._holder, unsettled=sorted(unsettled))
 
     async def keep(self) -> None:
         """Renew until cancelled. `PipelineBusy`: a later runner has taken over; `StateError`: renewing failed
