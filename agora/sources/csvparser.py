@@ -1,6 +1,7 @@
 """Rows of CSV fields into records, letters for those that can't become one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from agora.sources.csvtext import (
     Text,
     byte_order,
     decode,
+    entries_at_once,
     field_limit_lifted,
     rows_at_once,
     rows_one_by_one,
@@ -25,6 +27,7 @@ from agora.sources.textfile import Parsed
 __all__ = ["CsvParser", "Dialect"]
 
 _HEADER = 64 * 1024
+_FEW = 16
 _BOM = "\ufeff"
 
 
@@ -41,7 +44,9 @@ class Dialect:
     schema: Conversion | None
 
 
-def _builder(names: Sequence[str], types: Mapping[str, Conversion]) -> Callable[[list[Any]], list[Any]]:
+def _builder(
+    names: Sequence[str], types: Mapping[str, Conversion]
+) -> Callable[[Iterable[Any]], list[Record]]:
     """`[{"id": v0, "amount": c1(v1)} for [v0, v1] in rows]`: written out, half the time of `dict(zip(…))`.
 
     A row of another length raises `ValueError`.
@@ -55,7 +60,7 @@ def _builder(names: Sequence[str], types: Mapping[str, Conversion]) -> Callable[
     exec(  # noqa: S102 - names get in as literals only, made by repr
         f"def build(rows):\n    return [{{{', '.join(items)}}} for [{variables}] in rows]", scope
     )
-    build: Callable[[list[Any]], list[Any]] = scope["build"]
+    build: Callable[[Iterable[Any]], list[Record]] = scope["build"]
     return build
 
 
@@ -119,14 +124,15 @@ class CsvParser:
         decoded, used = decode(data, self._encoding, final=final)
         text = Text(decoded if final else decoded[: whole_lines(decoded)], self._encoding)
         with field_limit_lifted():
-            entries = self._entries(text.text, final=final)
+            records = self._records_at_once(text)
+            entries = self._entries(text.text, final=final) if records is None else _one_a_line(len(records))
         done = len(text.text) if entries.complete else text.after_lines(entries.whole)
         rest = Text(decoded[done:], self._encoding)
         consumed = used - rest.offset(len(rest.text))
         unended = final and entries.complete and bool(text.text) and not text.text.endswith(("\n", "\r"))
         lines = entries.whole - unended
         piece = _Piece(self, text, entries, offset, line)
-        rows, malformed = piece.records()
+        rows, malformed = piece.records() if records is None else (records, [])
         entries.rows = []  # the block outlives its fields
 
         def place(n: int) -> tuple[int, int]:
@@ -136,15 +142,26 @@ class CsvParser:
 
         return Parsed(rows, malformed, consumed, lines, unended, place, piece.original)
 
+    def _records_at_once(self, text: Text) -> list[Record] | None:
+        """All of them if each line is one, and all is in order."""
+        if not self._at_once or not text.is_clean():
+            return None
+        rows, lines = rows_at_once(text.text, self._dialect.delimiter)
+        try:
+            records = self.build(rows)
+        except Exception:  # noqa: BLE001 - a conversion may raise anything; the plain way finds the culprit
+            return None
+        return records if len(records) == lines else None
+
     def _entries(self, text: str, *, final: bool) -> Entries:
         delimiter = self._dialect.delimiter
-        if self._at_once and (entries := rows_at_once(text, delimiter)) is not None:
+        if self._at_once and (entries := entries_at_once(text, delimiter)) is not None:
             return entries
         entries = rows_one_by_one(text, delimiter, final=final)
         self._at_once = len(entries.rows) == entries.whole
         return entries
 
-    def build(self, rows: list[Any]) -> list[Record]:
+    def build(self, rows: Iterable[Any]) -> list[Record]:
         """Records of rows that are all in order; any exception where one isn't."""
         records = self._build(rows)
         schema = self._dialect.schema
@@ -182,13 +199,20 @@ class _Piece:
     line: int
 
     def records(self) -> tuple[list[Record], list[int]]:
-        if self.text.is_clean():
+        count = len(self.entries.rows)
+        rows = list(
+            chain.from_iterable(self._few(start, min(start + _FEW, count)) for start in range(0, count, _FEW))
+        )
+        return rows, [index for index, row in enumerate(rows) if isinstance(row, Malformed)]
+
+    def _few(self, start: int, stop: int) -> list[Record]:
+        """One at a time only if there is a culprit among them: one in a block mustn't slow down all."""
+        if self.text.is_clean(self._span(start)[0], self._span(stop - 1)[1]):
             try:
-                return self.parser.build(self.entries.rows), []
+                return self.parser.build(self.entries.rows[start:stop])
             except Exception:  # noqa: BLE001, S110 - any conversion may raise anything; the culprit is found below
                 pass
-        rows = [self._record(index, row) for index, row in enumerate(self.entries.rows)]
-        return rows, [index for index, row in enumerate(rows) if isinstance(row, Malformed)]
+        return [self._record(index, self.entries.rows[index]) for index in range(start, stop)]
 
     def original(self, index: int) -> Record:
         start, stop = self._span(index)
@@ -207,6 +231,10 @@ class _Piece:
         return self.parser.place(
             self.line + lines, self.offset + self.text.offset(self.text.after_lines(lines))
         )
+
+
+def _one_a_line(count: int) -> Entries:
+    return Entries([], range(count), range(1, count + 1), count)
 
 
 def _names(where: str, text: Text, entries: Entries, dialect: Dialect) -> Sequence[str]:

@@ -1,8 +1,8 @@
 """CSV text into rows of fields: Python's `csv.reader(strict=True)`, with bytes, characters and lines kept
 apart.
 
-Pure functions of a piece of a file. The quick way parses a piece in one call and holds wherever every line
-is one row; any other piece is parsed row by row, which is the definition.
+Pure functions of a piece of a file. The quick way takes a line for a row, without `csv` where no quote is,
+and holds wherever every line is one row; any other piece is parsed row by row, which is the definition.
 """
 
 import codecs
@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 from typing import Any
 
 import attrs
@@ -27,6 +27,7 @@ __all__ = [
     "byte_order",
     "check_encoding",
     "decode",
+    "entries_at_once",
     "field_limit_lifted",
     "rows_at_once",
     "rows_one_by_one",
@@ -241,13 +242,39 @@ def rows_one_by_one(text: str, delimiter: str, *, final: bool, most: int | None 
     return Entries(rows, starts, ends, whole, complete)
 
 
-def rows_at_once(text: str, delimiter: str) -> Entries | None:
-    """The same in half the time if every line is a row, else `None`."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+def rows_at_once(text: str, delimiter: str) -> tuple[Iterator[list[str]], int]:
+    """Rows, made as they are taken, and the number of lines.
+
+    They are the text's rows if there are as many and none is empty (a blank line), with no `csv.Error` on the
+    way. Each can be dropped before the next is made, which is a third of the time.
+    """
+    end = _line_end(text)
+    if end is None:
+        lines = list(io.StringIO(text, newline=""))
+    else:
+        lines = text.split(end)
+        if not lines[-1]:
+            lines.pop()
+    if end is None or '"' in text or end + end in text or text.startswith(end) or len(text) > _FIELD_LIMIT:
+        return csv.reader(lines, strict=True, delimiter=delimiter), len(lines)
+    return map(str.split, lines, repeat(delimiter)), len(lines)
+
+
+def _line_end(text: str) -> str | None:
+    """The only one in the text, but LF in one without; `None` where there are several, or lone CRs."""
+    if "\r" not in text:
+        return "\n"
+    pairs = text.count("\r\n")
+    return "\r\n" if pairs == text.count("\r") == text.count("\n") else None
+
+
+def entries_at_once(text: str, delimiter: str) -> Entries | None:
+    """What `rows_one_by_one` gives, in half the time if every line is a row, else `None`."""
+    lazy, lines = rows_at_once(text, delimiter)
     try:
-        rows = list(reader)
+        rows = list(lazy)
     except csv.Error:
         return None
-    if len(rows) != reader.line_num or [] in rows:
+    if len(rows) != lines or [] in rows:
         return None
-    return Entries(rows, range(len(rows)), range(1, len(rows) + 1), len(rows))
+    return Entries(rows, range(lines), range(1, lines + 1), lines)
