@@ -59,6 +59,20 @@ async def finish(ports: Sequence[SinkPort]) -> None:
             await maybe_await(method())
 
 
+@attrs.define
+class LastCheckpoint:
+    """What was saved last; one object a run, shared with the replays in it."""
+
+    saved: Checkpoint | None
+    """By this run or an earlier one."""
+    reopened: bool = False
+    """Whether it was completed, and it was saved that it isn't the end anymore."""
+
+    @property
+    def completed(self) -> bool:
+        return self.saved is not None and self.saved.completed
+
+
 @attrs.define(kw_only=True, eq=False)
 class Barrier:
     """Saves checkpoints of one run."""
@@ -75,23 +89,23 @@ class Barrier:
     spans: Spans
     committed: Callable[[Json], Any] | None
     """The source's `committed`, if it has one."""
-    last: Checkpoint | None
-    """The last checkpoint that was saved, by this run or an earlier one."""
+    last: LastCheckpoint
     kept: Checkpoint | None = None
     """The checkpoint whose place in the source a replay keeps; `None` in every other run."""
+    goes_on: bool = False
+    """Whether a run goes on behind this replay, so that its end is nothing to finish for, or to save."""
     saves: int = 0
-    _reopened: bool = False
 
     async def at(self, cut: Cut, *, anything_new: bool) -> None:
         """Carry out the barrier at this cut. Whatever fails in it ends the run."""
         with self.spans.of("agora.checkpoint", ordinal=cut.ordinal):
-            if cut.completed:
+            if cut.completed and not self.goes_on:
                 await finish(self.ports)
             tokens = await prepare(self.ports)
             checkpoint = self._checkpoint(cut, tokens)
             with self.closing.shield() as shield:
                 await self._save(checkpoint, completing=cut.completed and not anything_new)
-                self.last = checkpoint
+                self.last.saved, self.last.reopened = checkpoint, False
                 await commit(self.ports, tokens)
             if shield.cancelled_caught:
                 raise AgoraError(
@@ -108,12 +122,11 @@ class Barrier:
 
         After a crash from here on, what is found behind it in a target is this run's, not somebody else's.
         """
-        if self.last is not None and self.last.completed and not self._reopened:
-            self._reopened = True
+        last = self.last.saved
+        if last is not None and last.completed and not self.last.reopened:
+            self.last.reopened = True
             # With tokens of today: a target that was moved away begins anew, and that is known from here on.
-            again = attrs.evolve(
-                self.last, completed=False, fence=self.fence, sinks=await prepare(self.ports)
-            )
+            again = attrs.evolve(last, completed=False, fence=self.fence, sinks=await prepare(self.ports))
             with self.closing.shield() as shield:
                 await self._amend(again, [])
                 for port in self.ports:
@@ -124,10 +137,14 @@ class Barrier:
                 )
 
     def needed(self, cut: Cut, *, anything_new: bool) -> bool:
-        """Whether there is something to save: records, somebody who asked, or that the source is
-        exhausted."""
-        known_complete = self.last is not None and self.last.completed and self.kept is None
-        return anything_new or cut.saved is not None or (cut.completed and not known_complete)
+        """Whether there is something to save: records, somebody who asked, a place that a replay is to keep, or that
+        the source is exhausted."""
+        known_complete = self.last.completed and self.kept is None
+        ends = cut.completed and not known_complete
+        if self.goes_on and self.kept is not None:
+            ends = cut.completed and self.kept.completed and not self.last.completed
+        placeless = cut.interlude is not None and self.last.saved is None
+        return anything_new or cut.saved is not None or placeless or ends
 
     async def _amend(self, checkpoint: Checkpoint, changes: Sequence[Change]) -> None:
         """Save what is said anew of the same place; by `save` where a store of the user's knows nothing else."""
@@ -153,6 +170,7 @@ class Barrier:
         if self.kept is not None:
             return attrs.evolve(
                 self.kept,
+                completed=self.kept.completed and cut.final,  # what is written behind any other cut is ours
                 sinks=tokens,
                 states=cut.states,
                 fence=self.fence,

@@ -6,7 +6,7 @@ The alternative, one shared table of acknowledgements, needs every stage to touc
 record, in an order of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import compress
 from typing import Literal, Protocol, TypeAlias
 
@@ -19,12 +19,25 @@ from agora.middlewares.step import Policy
 from agora.records import Json, Position, Record
 from agora.sources.base import Block
 
-__all__ = ["Batch", "BlockOrigin", "Cut", "End", "EntryPoint", "Failure", "Origin", "StreamOrigin"]
+__all__ = [
+    "Batch",
+    "BlockOrigin",
+    "Cut",
+    "End",
+    "EntryPoint",
+    "Failure",
+    "Interlude",
+    "Origin",
+    "StreamOrigin",
+]
 
 EntryPoint: TypeAlias = str | Entry | None
 """Where a replay of a letter would start; see `DLQRecord.entry`."""
 
 End: TypeAlias = Literal["exhausted", "stopped"]
+
+Interlude: TypeAlias = Callable[[], Awaitable[None]]
+"""What happens at a cut while nothing is in flight."""
 
 
 class Origin(Protocol):
@@ -99,9 +112,14 @@ class Cut:
     position: Position
     skip: int = 0
     completed: bool = False
+    """Whether the source is exhausted here."""
+    final: bool = False
+    """Whether the stream ends here."""
     states: dict[str, Json] = attrs.field(factory=dict)
     saved: trio.Event | None = None
     """Set once the barrier at this cut is through; for whoever asked for it."""
+    interlude: Interlude | None = None
+    """What the writer carries out behind the barrier, while the source is held and nothing is in flight."""
 
 
 @attrs.define(kw_only=True)

@@ -1,6 +1,7 @@
 """A handle on a run under way, for the app that started it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from datetime import datetime
 
 import attrs
 import trio
@@ -31,6 +32,7 @@ class RunHandle:
     _stop: Callable[[], None] = attrs.field(alias="stop")
     _checkpoint: Callable[[], Awaitable[Checkpoint | None]] = attrs.field(alias="checkpoint")
     _stats: Callable[[], RunStats] = attrs.field(alias="stats")
+    _replay: Callable[..., Awaitable[RunSummary]] = attrs.field(alias="replay")
 
     def stop(self) -> None:
         """End in order: read no more, deliver what is in flight, checkpoint, return. Any number of times;
@@ -57,6 +59,42 @@ class RunHandle:
         same.
         """
         return await self._checkpoint()
+
+    async def replay(
+        self,
+        ids: Collection[str] | None = None,
+        *,
+        stage: str | None = None,
+        error_type: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+        classes: Iterable[type] = (),
+    ) -> RunSummary:
+        """Send dead letters of this pipeline through it again, in the middle of the run; which, as in
+        `BoundPipeline.replay`. The summary of the replay alone: the run's own doesn't count its letters.
+
+        The source is held at a checkpoint behind what was read so far, also while it waits for its next record; then
+        the letters pass, those among them that this run made before, and are saved as any replay's; then the source
+        goes on. One replay at a time, further ones after it; `checkpoint()` and `stop()` as ever, a stop ends the
+        replay in order behind the letter at hand. Not to be awaited in a step or a sink of the run, which it waits
+        for.
+
+        A trio checkpoint. Cancelled, the run goes on: the replay ends in order behind the letter at hand, or isn't
+        begun. An error in it ends the run, and comes out here as `AgoraError` with its cause, as in `wait`. Raises
+        `ConfigError` where the pipeline saves no checkpoints, since then nothing in the middle of a run is durable,
+        and where its queue can't be replayed from; `AgoraError`, with nothing done, where the run is stopping,
+        over, or its source exhausted.
+        """
+        return await self._replay(
+            ids,
+            stage=stage,
+            error_type=error_type,
+            since=since,
+            until=until,
+            limit=limit,
+            classes=classes,
+        )
 
     def stats(self) -> RunStats:
         """A look at the run: counts, what is in flight, the limit, the last checkpoint."""

@@ -42,7 +42,8 @@ class Reader:
     """Time (trio's clock) at which credits were last taken, and reading could go on."""
     late: Exception | None = None
     """What the source raised when it was closed, everything of it read."""
-    _stopping: str | None = None
+    stopping: str | None = None
+    """Why nothing more is read, once it was told to stop."""
     closed: trio.Event = attrs.field(factory=trio.Event)
     """Set once the source's generator is closed."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -60,8 +61,8 @@ class Reader:
 
     def stop(self, reason: str) -> None:
         """Read no more, and end; synchronous, any number of times. A record that is just being given still comes."""
-        if self._stopping is None:
-            self._stopping = reason
+        if self.stopping is None:
+            self.stopping = reason
         self._scope.cancel()
 
     async def _read(self) -> None:
@@ -82,14 +83,16 @@ class Reader:
                     await self._read_stream()
         except Exception as error:  # noqa: BLE001  - the writer raises it in source order
             if self.intake.ended is None:
+                await self.intake.until_released()
                 self.intake.fail(leaf(error))
             else:
                 self.late = leaf(error)
         else:
-            if self._stopping is None:
+            await self.intake.until_released()
+            if self.stopping is None:
                 self.intake.end("exhausted")
             else:
-                self.intake.end("stopped", self._stopping)
+                self.intake.end("stopped", self.stopping)
 
     async def _read_blocks(self) -> None:
         intake = self.intake
@@ -101,6 +104,8 @@ class Reader:
                 start = min(intake.skip, len(block.rows))
                 intake.skip -= start
                 while start < len(block.rows):
+                    if intake.held:
+                        await intake.until_released()
                     count = min(len(block.rows) - start, intake.room())
                     intake.take_block(block, start, count)
                     if intake.ended is not None:
@@ -111,12 +116,14 @@ class Reader:
                     await self.pace.give_way()
 
     async def _read_stream(self) -> None:
-        intake, flag = self.intake, self.pace.flag
+        intake, flag, held = self.intake, self.pace.flag, self.intake.held
         take = intake.take_record
         await self._grant()
         stream: AsyncGenerator[Record] = self.source.stream()
         async with _closing(stream) as records:
             async for record in records:
+                if held:
+                    await intake.until_released()
                 if intake.skip:
                     intake.skip -= 1
                 elif take(record):

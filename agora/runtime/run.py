@@ -5,21 +5,26 @@ raises the original exception itself and not a group. What fails because of a re
 travels with its batch to the writer, which raises it in source order.
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Literal
 
 import attrs
 import trio
 
 from agora import seam
+from agora.checkpoint import Checkpoint
 from agora.errors import AgoraError
 from agora.runtime.absent import DLQ_NAME
+from agora.runtime.barrier import LastCheckpoint
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
 from agora.runtime.envelopes import replayed
 from agora.runtime.failing import leaf, maybe_await
 from agora.runtime.handle import RunHandle, RunOutcome
+from agora.runtime.interlude import Replays
 from agora.runtime.letters import LetterBox, Letters
 from agora.runtime.opening import Opening, Start, check_paths
 from agora.runtime.pace import Pace
@@ -29,7 +34,7 @@ from agora.runtime.report import RunSummary, StageSummary
 from agora.runtime.spans import Spans
 from agora.runtime.spec import PipelineSpec, is_live
 from agora.runtime.states import StepStates
-from agora.runtime.stream import Stream
+from agora.runtime.stream import Stream, Task
 
 __all__ = ["Run", "RunOptions"]
 
@@ -63,6 +68,7 @@ class Run:
     _dlq_port: SinkPort | None = attrs.field(init=False)
     _start: Start | None = None
     _stream: Stream | None = None
+    _replays: Replays | None = None
     _error: BaseException | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Around opening and streaming; cancelled by the first error."""
@@ -71,17 +77,7 @@ class Run:
         spec = self.spec
         self.spans = Spans(spec.tracer)
         self.counts.update({step.stage: StageCount() for step in spec.chain.steps})
-        self.ports = [
-            SinkPort(
-                name=sink.name,
-                sink=sink.sink,
-                policy=sink.on_error or spec.default_policy,
-                where=sink.where,
-                otherwise=sink.otherwise,
-                pace=self.pace,
-            )
-            for sink in spec.sinks
-        ]
+        self.ports = self._ports(spec)
         self.counts.update({port.stage: port.count for port in self.ports})
         self.letters = self._dlq_port = None
         if spec.dlq is not None:
@@ -111,13 +107,29 @@ class Run:
                         raise
                 if self._error is not None:
                     raise self._error
-            self.outcome.summary = self._summary(seam.current().monotonic() - began)
+            assert self._stream is not None
+            self.outcome.summary = self._summary(self._stream, seam.current().monotonic() - began)
         except BaseException as error:
             self.outcome.error = error
             raise
         finally:
             self.outcome.ended.set()
+            if self._replays is not None:
+                self._replays.end()
         return self.outcome.summary
+
+    def _ports(self, spec: PipelineSpec) -> list[SinkPort]:
+        return [
+            SinkPort(
+                name=sink.name,
+                sink=sink.sink,
+                policy=sink.on_error or spec.default_policy,
+                where=sink.where,
+                otherwise=sink.otherwise,
+                pace=self.pace,
+            )
+            for sink in spec.sinks
+        ]
 
     def _parts(self) -> list[object]:
         parts: list[object] = [self.spec.source]
@@ -169,35 +181,89 @@ class Run:
 
     async def _flow(self, task_status: trio.TaskStatus[RunHandle]) -> None:
         assert self._start is not None
-        stream = self._stream = Stream(
+        last = LastCheckpoint(self._start.resumed_from)
+        stream = self._stream = self._new_stream(
+            self.spec, self._start, last, self.ports, self.letters, self.counts
+        )
+        replays = self._replays = Replays(
             spec=self.spec,
             run_id=self.options.run_id,
-            start=self._start,
-            max_records=self.options.max_records,
-            ports=self.ports,
+            main=stream,
+            outcome=self.outcome,
+            stream_of=self._replay_stream,
+            flow=self._replayed,
+            summary_of=self._summary,
+        )
+
+        def stop() -> None:
+            stream.stop()
+            replays.stop()
+
+        handle = RunHandle(
+            pipeline=self.spec.name,
+            run_id=self.options.run_id,
+            outcome=self.outcome,
+            stop=stop,
+            checkpoint=stream.checkpoint,
+            stats=stream.stats,
+            replay=replays.ask,
+        )
+        task_status.started(handle)
+        await self._carry(stream, partial(self._source_closed, stream))
+
+    def _new_stream(
+        self,
+        spec: PipelineSpec,
+        start: Start,
+        last: LastCheckpoint,
+        ports: Sequence[SinkPort],
+        letters: Letters | None,
+        counts: Mapping[str, StageCount],
+    ) -> Stream:
+        return Stream(
+            spec=spec,
+            run_id=self.options.run_id,
+            start=start,
+            last=last,
+            goes_on=spec is not self.spec,
+            max_records=self.options.max_records if spec is self.spec else None,
+            ports=ports,
             barrier_ports=[*self.ports, *self._barrier_dlq()],
-            letters=self.letters,
-            counts=self.counts,
+            letters=letters,
+            counts=counts,
             states=self.states,
             closing=self.closing,
             pace=self.pace,
             spans=self.spans,
         )
-        handle = RunHandle(
-            pipeline=self.spec.name,
-            run_id=self.options.run_id,
-            outcome=self.outcome,
-            stop=stream.stop,
-            checkpoint=stream.checkpoint,
-            stats=stream.stats,
+
+    def _replay_stream(self, replay: Replay, kept: Checkpoint) -> Stream:
+        """A stream in the middle of this run's own, over the same parts and states; see `Replays`."""
+        assert self._stream is not None
+        assert self._start is not None
+        spec = replay.derived()
+        ports = self._ports(spec)
+        counts = {"source": StageCount()}
+        counts.update({step.stage: StageCount() for step in spec.chain.steps})
+        counts.update({port.stage: port.count for port in ports})
+        start = attrs.evolve(
+            self._start, resumed_from=kept, kept=kept, identity=None, position=None, ordinal=0, skip=0
         )
-        task_status.started(handle)
+        return self._new_stream(spec, start, self._stream.last, ports, replay, counts)
+
+    async def _replayed(self, stream: Stream) -> None:
+        """Carry out a replay's stream in the writer's task; raises what ends it, and the run."""
+        await self._carry(stream, stream.source_closed)
+        if self._error is not None:
+            raise self._error
+
+    async def _carry(self, stream: Stream, source_closed: Task) -> None:
         async with trio.open_nursery() as tasks:
             for task in stream.tasks():
                 tasks.start_soon(self._guarded, task)
             await self._guarded(stream.write)
             if self._error is None:
-                await self._source_closed(stream)
+                await source_closed()
             tasks.cancel_scope.cancel()
         if stream.late_error is not None:
             self._note(stream.late_error)
@@ -252,7 +318,9 @@ class Run:
 
     def _place(self) -> str:
         """Where it happened and how to go on, for people."""
-        failed = None if self._stream is None else self._stream.failure_place()
+        replay = None if self._replays is None else self._replays.current
+        stream = self._stream if replay is None else replay
+        failed = None if stream is None else stream.failure_place()
         where = f", {failed}" if failed else ""
         place = f"in pipeline {self.spec.name!r}, run {self.options.run_id}{where}"
         return f"{place}; {self._way_on()}"
@@ -286,28 +354,28 @@ class Run:
     async def _publish_letters(self) -> None:
         await _publish(self.spec.dlq, exhausted=True)
 
-    def _summary(self, duration: float) -> RunSummary:
-        assert self._stream is not None
+    def _summary(self, stream: Stream, duration: float) -> RunSummary:
         assert self._start is not None
-        tally = self._stream.tally
-        status: Literal["completed", "stopped"] = "completed" if self._stream.exhausted else "stopped"
-        source = self.counts["source"]
-        source.left = source.entered = self._stream.intake.read
+        tally = stream.tally
+        status: Literal["completed", "stopped"] = "completed" if stream.exhausted else "stopped"
+        source = stream.counts["source"]
+        source.left = source.entered = stream.intake.read
+        replaying = self.replay is not None or stream is not self._stream
         return RunSummary(
             pipeline=self.spec.name,
             run_id=self.options.run_id,
             status=status,
-            stop_reason=self._stream.intake.stop_reason,
+            stop_reason=stream.intake.stop_reason,
             read=tally.read,
             written=tally.written,
             dropped=tally.dropped,
             dead_lettered=tally.dead_lettered,
             skipped=tally.skipped,
-            checkpoints=self._stream.checkpoints,
-            resumed_from=None if self.replay is not None else self._start.resumed_from,
+            checkpoints=stream.checkpoints,
+            resumed_from=None if replaying else self._start.resumed_from,
             duration=duration,
-            stages={name: _stage_summary(count) for name, count in self.counts.items()},
-            peak_in_flight=self._stream.peak,
+            stages={name: _stage_summary(count) for name, count in stream.counts.items()},
+            peak_in_flight=stream.peak,
         )
 
 

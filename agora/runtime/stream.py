@@ -12,8 +12,8 @@ from agora.backpressure import AdaptiveLimit
 from agora.checkpoint import Checkpoint
 from agora.errors import AgoraError
 from agora.middlewares.step import Step, StepKind
-from agora.runtime.barrier import Barrier
-from agora.runtime.batch import Batch
+from agora.runtime.barrier import Barrier, LastCheckpoint
+from agora.runtime.batch import Batch, Interlude
 from agora.runtime.buffered import BufferedStage
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
@@ -34,7 +34,7 @@ from agora.runtime.states import StepStates
 from agora.runtime.tally import Tally
 from agora.runtime.writer import DeadLetterLimit, Writer
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "Task"]
 
 _BETWEEN_STAGES = 2
 """Batches that may wait between two stages. What is in flight is bounded by the credits; this bounds what a
@@ -59,6 +59,9 @@ class Stream:
     closing: Closing
     pace: Pace
     spans: Spans
+    last: LastCheckpoint
+    goes_on: bool
+    """Whether a run goes on behind this stream: it is a replay in its middle."""
     peak: int = 0
     intake: Intake = attrs.field(init=False)
     tally: Tally = attrs.field(init=False)
@@ -151,10 +154,29 @@ class Stream:
             async with trio.open_nursery() as nursery:  # the run may end before the cut is reached
                 nursery.start_soon(_first, saved, nursery.cancel_scope)
                 nursery.start_soon(_first, self._ended, nursery.cancel_scope)
-        last = self._barrier.last
+        last = self.last.saved
         if wanted > (0 if last is None else last.ordinal):
             raise AgoraError(f"run {self.run_id} ended before the checkpoint at record {wanted} was saved")
         return last
+
+    def hold(self, interlude: Interlude) -> None:
+        """Cut here, and have the writer carry this out behind the barrier at the cut, with the source held. Only where
+        `ending` is `None`."""
+
+        async def carry_out() -> None:
+            await interlude()
+            self.intake.release()
+
+        self.intake.cut(interlude=carry_out)
+
+    @property
+    def ending(self) -> str | None:
+        """Why no cut comes anymore but the last; `None` while the stream goes on."""
+        if self.intake.ended == "exhausted":
+            return "its source is exhausted"
+        if self.intake.ended is not None or self._reader.stopping is not None:
+            return "it is stopping"
+        return None
 
     def stats(self) -> RunStats:
         """See `RunHandle.stats`."""
@@ -194,12 +216,15 @@ class Stream:
     @property
     def last_checkpoint(self) -> Checkpoint | None:
         """The last one that was saved, by this run or an earlier one."""
-        return None if self._barrier is None else self._barrier.last
+        return self.last.saved
 
     def failure_place(self) -> str | None:
         """Stage and ordinal of the failure that ended the run, if one of a record did."""
         failure = self._writer.failed
-        return None if failure is None else f"stage {failure.stage}, record {self._writer.failed_ordinal}"
+        if failure is None:
+            return None
+        what = "record" if self.start.kept is None else "replayed letter"
+        return f"stage {failure.stage}, {what} {self._writer.failed_ordinal}"
 
     # Inside.
 
@@ -237,10 +262,11 @@ class Stream:
             ports=self.barrier_ports,
             letters=self.letters if self.letters is not None and self.letters.in_transaction else None,
             kept=self.start.kept,
+            goes_on=self.goes_on,
             closing=self.closing,
             spans=self.spans,
             committed=getattr(self.spec.source, "committed", None),
-            last=self.start.resumed_from,
+            last=self.last,
         )
 
     def _enter(self, batch: Batch) -> None:

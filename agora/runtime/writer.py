@@ -212,6 +212,8 @@ class Writer:
         if cut.saved is not None:
             cut.saved.set()
         self._observe(trio.current_time() - started, batch.limit)
+        if cut.interlude is not None:
+            await cut.interlude()
 
     def _observe(self, latency: float, cut_under: int) -> None:
         if self.adaptive is not None:
