@@ -28,7 +28,8 @@ class Checkpoint:
     sinks: Mapping[str, Json] = attrs.field(factory=dict)
     """Token of each sink, by the sink's name; `None` for a sink that has no `prepare`."""
     states: Mapping[str, Json] = attrs.field(factory=dict)
-    """Snapshot of each stateful step, by the step's name."""
+    """Of each stateful step, by its name: its `"snapshot"`, and as `"state"` how many keys its `context.state` has
+    and which rows of the store hold them (`None`: it has used none)."""
     fence: int = 0
     """Fencing number of the lease under which it was saved."""
     run_id: str

@@ -15,6 +15,7 @@ from agora.checkpoint import Checkpoint
 from agora.errors import RecordsRejected
 from agora.sources.base import Block, Demand
 from agora.state import CheckpointStore, MemoryBackend
+from agora.state.steplog import Place, read_rows
 
 T = TypeVar("T")
 
@@ -185,6 +186,22 @@ class CountingStore(CheckpointStore):
     async def amend(self, pipeline: str, checkpoint: Checkpoint, **more: Any) -> None:
         await super().amend(pipeline, checkpoint, **more)
         self.completed.append(checkpoint)
+
+
+async def stored_state(store: CheckpointStore, step: str, pipeline: str = "p") -> dict[str, Any]:
+    """What is saved of a step's mapping."""
+    checkpoint = await store.load(pipeline)
+    assert checkpoint is not None
+    place = Place.of(checkpoint.states.get(step))
+    if place is None:
+        return {}
+    found: dict[str, Any] = {}
+    async for put, gone in read_rows(store.state, pipeline, step, place):
+        found.update(put)
+        for key in gone:
+            found.pop(key, None)
+    assert len(found) == place.keys
+    return found
 
 
 def agora_threads() -> list[str]:

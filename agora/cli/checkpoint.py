@@ -12,6 +12,8 @@ from agora.cli.outcome import Exit, Output, UsageError, ending
 from agora.cli.output import confirmed, print_json, print_text
 from agora.cli.state import checkpoint_store, leased
 from agora.cli.target import Name, Target, open_target
+from agora.records import Json
+from agora.state.steplog import Place
 
 __all__ = ["Yes", "reset", "show"]
 
@@ -88,5 +90,10 @@ def _text(name: str, checkpoint: Checkpoint) -> str:
         f"  source {checkpoint.source}, position {checkpoint.position}",
     ]
     lines += [f"  sink {sink}: {token}" for sink, token in checkpoint.sinks.items()]
-    lines += [f"  state of {step}" for step in checkpoint.states]
+    lines += [f"  state of {step}{_keys(state)}" for step, state in checkpoint.states.items()]
     return "\n".join(lines)
+
+
+def _keys(state: Json) -> str:
+    place = Place.of(state)
+    return "" if place is None else f": {place.keys:,} key{'' if place.keys == 1 else 's'}"

@@ -20,6 +20,7 @@ from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
 from agora.runtime.letters import Letters
 from agora.runtime.spans import Spans
+from agora.runtime.states import StepStates
 from agora.state.base import Change
 
 __all__ = ["Barrier", "prepare"]
@@ -85,6 +86,7 @@ class Barrier:
     identity: Json
     ports: Sequence[SinkPort]
     letters: Letters | None
+    states: StepStates
     closing: Closing
     spans: Spans
     committed: Callable[[Json], Any] | None
@@ -155,7 +157,7 @@ class Barrier:
             await amend(self.pipeline, checkpoint)
 
     async def _save(self, checkpoint: Checkpoint, *, completing: bool) -> None:
-        changes = [] if self.letters is None else self.letters.changes()
+        changes = [*self.states.unsaved, *([] if self.letters is None else self.letters.changes())]
         if completing:
             await self._amend(checkpoint, changes)
         elif changes:
@@ -163,6 +165,7 @@ class Barrier:
         else:
             await self.store.save(self.pipeline, checkpoint)
         self.saves += not completing
+        self.states.unsaved.clear()
         if self.letters is not None:
             self.letters.saved()
 

@@ -18,6 +18,7 @@ from agora.deadletter import SOURCE_ENTRY, Entry
 from agora.middlewares.step import Policy
 from agora.records import Json, Position, Record
 from agora.sources.base import Block
+from agora.state.base import Change
 
 __all__ = [
     "Batch",
@@ -116,6 +117,9 @@ class Cut:
     final: bool = False
     """Whether the stream ends here."""
     states: dict[str, Json] = attrs.field(factory=dict)
+    """What the checkpoint says of each stateful step that the cut has passed."""
+    changes: list[Change] = attrs.field(factory=list)
+    """What has changed in the rows of their states since the last cut."""
     saved: trio.Event | None = None
     """Set once the barrier at this cut is through; for whoever asked for it."""
     interlude: Interlude | None = None

@@ -13,7 +13,8 @@ from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
 from agora.runtime.counting import StageCount
-from agora.runtime.states import StateMisuseError, StepStates
+from agora.runtime.states import StepStates
+from agora.runtime.stepstate import StateMisuseError
 
 __all__ = ["StepRules", "leaf", "maybe_await"]
 

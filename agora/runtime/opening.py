@@ -22,7 +22,8 @@ from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
 from agora.runtime.parts import OpenParts
 from agora.runtime.spec import PipelineSpec
-from agora.runtime.states import StepStates, UnusableState
+from agora.runtime.states import StepStates
+from agora.runtime.stepstate import UnusableState
 from agora.state.base import Change
 from agora.state.lease import Lease, acquire
 from agora.tracing.base import Span
@@ -258,13 +259,15 @@ class Opening:
     # Steps.
 
     async def _start_steps(self) -> None:
+        saved = {} if self._resumed_from is None else self._resumed_from.states
         for step in self.spec.chain.steps:
             if step.part is None:
                 continue
+            await self.states.load(step, saved)
             context = self._context(step.stage, self.counts[step.stage], step)
             await self.parts.enter(step.part, context)
             await self._start_step(step, context)
-        saved = {} if self._resumed_from is None else self._resumed_from.states
+        self.states.forget_others(saved)
         for step in self.spec.chain.steps:  # a replay goes on with what the run that made the letters left
             self.states.restore(step, saved, afresh=not self.replay)
 

@@ -61,7 +61,7 @@ class Run:
     outcome: RunOutcome = attrs.field(factory=RunOutcome)
     closing: Closing = attrs.field(factory=Closing)
     pace: Pace = attrs.field(factory=Pace)
-    states: StepStates = attrs.field(factory=StepStates)
+    states: StepStates = attrs.field(init=False)
     spans: Spans = attrs.field(init=False)
     ports: list[SinkPort] = attrs.field(init=False)
     letters: Letters | None = attrs.field(init=False)
@@ -76,6 +76,7 @@ class Run:
     def __attrs_post_init__(self) -> None:
         spec = self.spec
         self.spans = Spans(spec.tracer)
+        self.states = StepStates.of(spec)
         self.counts.update({step.stage: StageCount() for step in spec.chain.steps})
         self.ports = self._ports(spec)
         self.counts.update({port.stage: port.count for port in self.ports})

@@ -1,110 +1,43 @@
-"""`RunContext.state`: a mapping for each step whose content is cut with the stream and saved by the
-barrier."""
+"""State of steps: `RunContext.state` and snapshots, taken where a cut passes, saved by the barrier, given back
+when a run opens."""
 
-from collections.abc import Iterator, Mapping, MutableMapping
+import inspect
+from collections.abc import Mapping, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 import attrs
+import trio
 
 from agora.copying import keep
-from agora.errors import ConfigError
 from agora.middlewares.step import Step
 from agora.records import Json
 from agora.runtime.batch import Cut
+from agora.runtime.spec import PipelineSpec
+from agora.runtime.stepstate import StepState, UnusableState
+from agora.state.base import Change
+from agora.state.steplog import Place, StepLog, read_rows, removals
 
-__all__ = ["StateMisuseError", "StepState", "StepStates", "UnusableState"]
-
-
-_ABSENT: Any = object()
-
-
-class StateMisuseError(ConfigError):
-    """A step used a state that it can't have. No record's fault: whatever the step's policy, the run ends."""
+__all__ = ["StepStates"]
 
 
-@attrs.frozen
-class UnusableState(MutableMapping[str, Json]):
-    """In place of a state that couldn't be cut at the right place; says why when it is used."""
-
-    reason: str
-
-    def _refuse(self) -> StateMisuseError:
-        return StateMisuseError(self.reason)
-
-    def __getitem__(self, key: str) -> Json:
-        raise self._refuse()
-
-    def __setitem__(self, key: str, value: Json) -> None:
-        raise self._refuse()
-
-    def __delitem__(self, key: str) -> None:
-        raise self._refuse()
-
-    def __iter__(self) -> Iterator[str]:
-        raise self._refuse()
-
-    def __len__(self) -> int:
-        raise self._refuse()
-
-
-@attrs.define(eq=False)
-class StepState(MutableMapping[str, Json]):
-    """One step's mapping. It notes that it is used, and can go back to what it was before a batch: what is
-    touched is kept first, since a copy of the whole for each batch would cost as much as the state is large."""
-
-    content: dict[str, Json] = attrs.field(factory=dict)
-    used: bool = False
-    _before: dict[str, Json] | None = None
-    """The values, as they were before the batch, of the keys that it touched."""
-
-    def begin(self) -> None:
-        """What is touched from now on can be undone."""
-        self._before = {}
-
-    def undo(self) -> None:
-        """Go back to where `begin` was called."""
-        for key, value in (self._before or {}).items():
-            if value is _ABSENT:
-                self.content.pop(key, None)
-            else:
-                self.content[key] = value
-        self._before = None
-
-    def _touch(self, key: str) -> None:
-        self.used = True
-        if self._before is not None and key not in self._before:
-            self._before[key] = keep(self.content[key]) if key in self.content else _ABSENT
-
-    def __getitem__(self, key: str) -> Json:
-        self._touch(key)  # its value may be changed in place
-        return self.content[key]
-
-    def __setitem__(self, key: str, value: Json) -> None:
-        self._touch(key)
-        self.content[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        self._touch(key)
-        del self.content[key]
-
-    def __contains__(self, key: object) -> bool:
-        self.used = True
-        return key in self.content
-
-    def __iter__(self) -> Iterator[str]:
-        self.used = True
-        return iter(self.content)
-
-    def __len__(self) -> int:
-        self.used = True
-        return len(self.content)
-
-
-@attrs.define
+@attrs.define(kw_only=True, eq=False)
 class StepStates:
     """The mappings of a run's steps, and what is saved of steps at a cut."""
 
+    pipeline: str
+    saves: bool
+    """Whether the run saves checkpoints."""
+    store: Any = None
+    """The pipeline's `CheckpointStore`; of a user's own, what it can do is looked at."""
+    unsaved: list[Change] = attrs.field(factory=list)
+    """Changes of rows that belong to cuts which have reached the writer, and aren't saved yet: a cut at which
+    nothing had to be saved leaves them to the next one."""
     _mappings: dict[str, StepState] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, spec: PipelineSpec) -> "StepStates":
+        return cls(pipeline=spec.name, saves=spec.checkpointing, store=spec.checkpoint_store)
 
     def mapping(self, step: Step) -> MutableMapping[str, Json]:
         """The step's own mapping."""
@@ -113,12 +46,24 @@ class StepStates:
                 f"step {step.name!r} runs with concurrency={step.concurrency}, so it can't use "
                 "context.state: what is in it would depend on timing"
             )
-        return self._mappings.setdefault(step.name, StepState())
+        if self.saves and not _takes_changes(self.store):
+            return UnusableState(
+                f"step {step.name!r} can't use context.state: the checkpoint store "
+                f"({type(self.store).__name__}) couldn't save it. That takes an attribute `state`, the "
+                "StateBackend that it saves to, and a `save` with a parameter `also`, further changes of the same "
+                "transaction, as agora.state.CheckpointStore has them; or use snapshot() and restore()"
+            )
+        if step.name not in self._mappings:
+            log = StepLog(self.pipeline, step.name) if self.saves else None
+            self._mappings[step.name] = StepState(step.name, log)
+        return self._mappings[step.name]
 
     def stateful(self, step: Step) -> bool:
         """Whether the step has state: by `snapshot`, or because it has used its mapping."""
         mapping = self._mappings.get(step.name)
         return step.stateful or (mapping is not None and mapping.used)
+
+    # Batches that can be undone.
 
     def begin(self, step: Step) -> Json:
         """Make it possible to `undo` what the step does to its state from now on."""
@@ -133,18 +78,53 @@ class StepStates:
         if step.restore is not None:
             step.restore(begun)
 
+    # The barrier.
+
     def cut(self, step: Step, cut: Cut) -> None:
         """Take what is to be saved of this step; called where the cut passes it."""
-        snapshot = step.snapshot() if step.snapshot is not None else None
         mapping = self._mappings.get(step.name)
-        content = {} if mapping is None else mapping.content
-        if step.snapshot is not None or content:
-            cut.states[step.name] = {"snapshot": keep(snapshot), "state": keep(content)}
+        place, changes = (None, []) if mapping is None else mapping.cut()
+        cut.changes += changes
+        if step.snapshot is not None or place is not None:
+            cut.states[step.name] = {
+                "snapshot": None if step.snapshot is None else keep(step.snapshot()),
+                "state": None if place is None else place.saved(),
+            }
+
+    def reached(self, cut: Cut) -> None:
+        """The cut is at the writer. Its changes are saved with the next checkpoint, this one or a later."""
+        self.unsaved += cut.changes
+        cut.changes.clear()
+
+    # Opening.
+
+    async def load(self, step: Step, saved: Mapping[str, Json]) -> None:
+        """Fill the step's mapping with what the checkpoint tells of, before the step is given it. A trio
+        checkpoint a row. `StateError`: rows are missing or damaged."""
+        mapping, place = self.mapping(step), Place.of(saved.get(step.name))
+        if place is None or not isinstance(mapping, StepState) or mapping.log is None:
+            return
+        mapping.used = place.keys > 0
+        mapping.log.first = place.first
+        async with aclosing(read_rows(self.store.state, self.pipeline, step.name, place)) as rows:
+            async for put, gone in rows:
+                mapping.load(put, gone)
+                await trio.lowlevel.checkpoint()
+
+    def forget_others(self, saved: Mapping[str, Json]) -> None:
+        """What was saved of steps that aren't in the pipeline anymore, or can't have a mapping anymore, goes with
+        the next checkpoint, which won't tell of it."""
+        if not self.saves or not _takes_changes(self.store):
+            return
+        for name, state in saved.items():
+            place = Place.of(state)
+            if place is not None and name not in self._mappings:
+                self.unsaved += removals(self.pipeline, name, place)
 
     def restore(self, step: Step, saved: Mapping[str, Json], *, afresh: bool) -> None:
-        """Give back what a checkpoint holds of this step. Of a step of which nothing is saved, `afresh`: what
-        it was before its first run, since a run before this one in the same process may have failed, or be
-        undone."""
+        """Give back the snapshot that a checkpoint holds of this step. Of a step of which nothing is saved,
+        `afresh`: what it was before its first run, since a run before this one in the same process may have
+        failed, or be undone."""
         first = step.snapshot is not None and not step.initial
         if step.snapshot is not None and first:
             step.initial.append(keep(step.snapshot()))
@@ -153,8 +133,12 @@ class StepStates:
             if afresh and step.restore is not None and not first:
                 step.restore(keep(step.initial[0]))
             return
-        mapping = state.get("state")
-        if isinstance(mapping, dict) and mapping and not step.buffered:
-            self._mappings.setdefault(step.name, StepState()).update(keep(mapping))
         if step.restore is not None:
             step.restore(state.get("snapshot"))
+
+
+def _takes_changes(store: Any) -> bool:
+    if getattr(store, "state", None) is None:
+        return False
+    parameters = inspect.signature(store.save).parameters
+    return "also" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

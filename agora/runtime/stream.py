@@ -263,6 +263,7 @@ class Stream:
             letters=self.letters if self.letters is not None and self.letters.in_transaction else None,
             kept=self.start.kept,
             goes_on=self.goes_on,
+            states=self.states,
             closing=self.closing,
             spans=self.spans,
             committed=getattr(self.spec.source, "committed", None),

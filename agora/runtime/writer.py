@@ -202,6 +202,7 @@ class Writer:
         anything_new = self._unsaved
         started = trio.current_time()
         if self.barrier is not None:
+            self.barrier.states.reached(cut)
             if self.barrier.needed(cut, anything_new=anything_new):
                 await self.barrier.at(cut, anything_new=anything_new)
         elif self.live:

@@ -1,30 +1,28 @@
 """Checkpoints on a state backend: one row a pipeline, replaced whole by every barrier.
 
-A row begins with its format and a checksum, so that damage is found where it is read rather than resumed
-from; the rest is tagged JSON, since positions and snapshots come from users' parts and may hold more than
-JSON can say.
+Of the state of steps (`context.state`) a checkpoint holds the place only: the rows themselves change beside
+it, in its transaction (`agora.state.steplog`), since saving them whole would cost each barrier their size.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
 
 import attrs
 
-from agora import tagged
 from agora.checkpoint import Checkpoint
 from agora.errors import PipelineBusy, StateError
 from agora.records import Json
 from agora.state.base import Change, Delete, ExpectationFailed, Put, StateBackend
 from agora.state.lease import fence_expectation
+from agora.state.sealed import seal, unseal
+from agora.state.steplog import removals_of
 from agora.state.transaction import describe, opened
 
 __all__ = ["CheckpointStore"]
 
 _NAMESPACE = "checkpoint"
 _GENESIS = "checkpoint.genesis"
-_FORMAT = b"1"
+_FORMAT = b"2"
 
 
 @attrs.frozen
@@ -70,16 +68,16 @@ class CheckpointStore:
     ) -> None:
         """Save the base token of each sink (the genesis), under the fence, before anything is written.
 
-        `afresh`: also forget the checkpoint; or save another `instead` of it. That and the changes `also` are in the
-        same transaction.
+        `afresh`: also forget the checkpoint and the state of steps; or save another `instead` of it. That and the
+        changes `also` are in the same transaction.
         """
-        body = tagged.encode(dict(tokens))
-        changes: list[Change] = [Put(_GENESIS, pipeline, b"%s %08x %s" % (_FORMAT, zlib.crc32(body), body))]
-        if afresh:
-            changes.append(Delete(_NAMESPACE, pipeline))
-        elif instead is not None:
-            changes.append(Put(_NAMESPACE, pipeline, _encode(instead)))
-        await self._apply(pipeline, [*changes, *also], fence)
+        changes: list[Change] = [Put(_GENESIS, pipeline, seal(_FORMAT, dict(tokens)))]
+        async with opened(self.state):
+            if afresh:
+                changes += [Delete(_NAMESPACE, pipeline), *await removals_of(self.state, pipeline)]
+            elif instead is not None:
+                changes.append(Put(_NAMESPACE, pipeline, _encode(instead)))
+            await self._apply(pipeline, [*changes, *also], fence)
 
     async def genesis(self, pipeline: str) -> Mapping[str, Json]:
         """The base tokens that `begin` saved; none where no run began."""
@@ -88,15 +86,22 @@ class CheckpointStore:
         if data is None:
             return {}
         try:
-            tokens: Mapping[str, Json] = _body(data)
+            tokens: Mapping[str, Json] = unseal(_FORMAT, data)
         except StateError as error:
             raise self._unreadable(pipeline, error) from error
         return tokens
 
     async def delete(self, pipeline: str) -> None:
-        """Forget the checkpoint; the next run starts from the beginning. None there is no error."""
+        """Forget the checkpoint and the state of steps; the next run starts from the beginning. None there is no
+        error."""
         async with opened(self.state):
-            await self.state.apply([Delete(_NAMESPACE, pipeline), Delete(_GENESIS, pipeline)])
+            await self.state.apply(
+                [
+                    Delete(_NAMESPACE, pipeline),
+                    Delete(_GENESIS, pipeline),
+                    *await removals_of(self.state, pipeline),
+                ]
+            )
 
     async def list(self) -> list[str]:
         """Names of the pipelines that have a checkpoint, sorted."""
@@ -130,7 +135,8 @@ class CheckpointStore:
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:
-    body = tagged.encode(
+    return seal(
+        _FORMAT,
         {
             "position": checkpoint.position,
             "skip": checkpoint.skip,
@@ -142,26 +148,13 @@ def _encode(checkpoint: Checkpoint) -> bytes:
             "run_id": checkpoint.run_id,
             "saved_at": checkpoint.saved_at,
             "completed": checkpoint.completed,
-        }
+        },
     )
-    return b"%s %08x %s" % (_FORMAT, zlib.crc32(body), body)
 
 
 def _decode(data: bytes) -> Checkpoint:
+    fields = unseal(_FORMAT, data)
     try:
-        return Checkpoint(**_body(data))
+        return Checkpoint(**fields)
     except TypeError as error:
         raise StateError(f"it doesn't hold what a checkpoint holds: {error}") from error
-
-
-def _body(data: bytes) -> dict[str, Any]:
-    version, _, rest = data.partition(b" ")
-    if version != _FORMAT:
-        raise StateError(
-            f"its format is {version[:20]!r}, this agora reads {_FORMAT!r}: a newer agora, or damage"
-        )
-    checksum, _, body = rest.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(body):
-        raise StateError("it is damaged (its checksum doesn't match)")
-    fields: dict[str, Any] = tagged.decode(body)
-    return fields

@@ -148,7 +148,7 @@ async def test_a_damaged_row_is_refused_naming_pipeline_and_file(tmp_path):
 def test_a_row_that_is_whole_but_no_checkpoint_is_refused():
     for body in (b"{}", b"[]", b'{"position":1,"colour":2}'):
         with pytest.raises(StateError, match="what a checkpoint holds"):
-            _decode(b"1 %08x %s" % (zlib.crc32(body), body))
+            _decode(b"2 %08x %s" % (zlib.crc32(body), body))
 
 
 async def test_base_tokens_are_kept_under_the_fence_until_the_checkpoint_is_deleted(backend):
@@ -170,9 +170,12 @@ async def test_base_tokens_are_kept_under_the_fence_until_the_checkpoint_is_dele
         await lease.release()
 
 
-async def test_a_row_of_a_newer_format_is_refused():
-    with pytest.raises(StateError, match="newer agora"):
-        _decode(b"2 00000000 {}")
+@pytest.mark.parametrize(
+    ("found", "by"), [(b"3", "a newer agora"), (b"1", "an older agora"), (b"x", "damage")]
+)
+async def test_a_row_of_another_format_is_refused(found, by):
+    with pytest.raises(StateError, match=by):
+        _decode(found + b" 00000000 {}")
 
 
 async def test_what_positions_hold_beside_json_comes_back(backend):
