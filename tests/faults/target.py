@@ -1,0 +1,18 @@
+"""What `agora run faults.target:pipeline` runs in a process of its own: the variant that the environment names."""
+
+import contextlib
+import json
+import os
+
+from .child import REQUEST, Request, shorten_lease, watched
+from .phases import Phase
+from .variants import VARIANTS, build
+
+__all__ = ["pipeline"]
+
+_request = Request.from_json(json.loads(os.environ[REQUEST]))
+if _request.lease is not None:
+    shorten_lease(_request.lease)
+_recorder = contextlib.ExitStack().enter_context(watched(_request.strike))  # for as long as the process lives
+pipeline = build(VARIANTS[_request.variant], _recorder)
+_recorder.enter(Phase.OPENING)
