@@ -82,6 +82,14 @@ class Files:
     def make_directory(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
+    def remove_directory(self, path: Path) -> None:
+        """Remove an empty directory."""
+        path.rmdir()
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory with all that is in it, as far as that is possible."""
+        shutil.rmtree(path, ignore_errors=True)
+
 
 class Seam:
     """The real machine."""

@@ -6,7 +6,6 @@ the very same is made beside the target and takes its place at the end, as a dir
 """
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -159,7 +158,7 @@ class ParquetSink:
         if self._parts is not None:
             await self._parts.close()
         if self._work is not None:
-            await seam.current().in_thread(shutil.rmtree, self._work, ignore_errors=True)
+            await seam.current().in_thread(seam.current().files.remove_tree, self._work)
         else:
             await trio.lowlevel.checkpoint()
 
@@ -213,7 +212,7 @@ class ParquetSink:
             files.replace(target, old)
         files.replace(work, target)
         files.sync_directory(target.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        files.remove_tree(old)
 
     def _publish_file(self, work: Path, target: Path, names: Sequence[str]) -> None:
         files = seam.current().files

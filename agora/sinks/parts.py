@@ -265,7 +265,7 @@ class PartDirectory:
 
     def _remove_if_empty(self) -> None:
         if not os.listdir(self.path):
-            self.path.rmdir()
+            seam.current().files.remove_directory(self.path)
 
     def _size(self, name: str, names: set[str]) -> int | None:
         for there in (self.path / name, self._hidden(name)):

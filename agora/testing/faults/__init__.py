@@ -1,0 +1,54 @@
+"""Faults at every operation that reaches the disk: failures, crashes, loss of power.
+
+There is one mechanism: an observer sees each operation and decides whether, and how, it happens (`observing`).
+`Failpoints` counts operations and fails the n-th; `DiskRecorder` logs them, and says what a disk would hold
+after a loss of power.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agora.testing.faults.disk import Loss, Tree, write_tree
+    from agora.testing.faults.failpoints import Crash, Failpoints, Fault
+    from agora.testing.faults.observing import observing
+    from agora.testing.faults.operations import Observer, Operation
+    from agora.testing.faults.recorder import DiskRecorder
+
+__all__ = [
+    "Crash",
+    "DiskRecorder",
+    "Failpoints",
+    "Fault",
+    "Loss",
+    "Observer",
+    "Operation",
+    "Tree",
+    "observing",
+    "write_tree",
+]
+
+_MODULES = {
+    "Crash": "failpoints",
+    "DiskRecorder": "recorder",
+    "Failpoints": "failpoints",
+    "Fault": "failpoints",
+    "Loss": "disk",
+    "Observer": "operations",
+    "Operation": "operations",
+    "Tree": "disk",
+    "observing": "observing",
+    "write_tree": "disk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

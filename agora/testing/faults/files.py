@@ -1,0 +1,93 @@
+"""`agora.seam.Files` whose every call is an operation that an observer performs."""
+
+import contextlib
+import itertools
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from agora import seam
+from agora.testing.faults.operations import Name, Observer, Operation
+
+__all__ = ["ObservedFiles"]
+
+
+class ObservedFiles(seam.Files):
+    """Works on real files by `base`; `numbers` gives each open file its number.
+
+    Nothing is really fsynced: that costs time, and tells only of a power loss of the machine that tests.
+    """
+
+    def __init__(self, observer: Observer, base: seam.Files, numbers: Iterator[int] | None = None) -> None:
+        self._observer = observer
+        self._base = base
+        self._numbers = itertools.count(1) if numbers is None else numbers
+        self._open: weakref.WeakKeyDictionary[IO[bytes], tuple[int, Path]] = weakref.WeakKeyDictionary()
+
+    def open(self, path: Path, mode: str) -> IO[bytes]:
+        path = path.absolute()
+        new = mode[0] in "wx" or (mode[0] == "a" and not path.exists())
+        name: Name = "create" if new else "open"
+        operation = Operation(name=name, path=path, file=next(self._numbers))
+
+        def act(_: Operation) -> IO[bytes]:
+            handle = self._base.open(path, mode)
+            self._open[handle] = operation.file, path
+            return handle
+
+        return self._observer.perform(operation, act)
+
+    def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
+        file, path = self._open[handle]
+        operation = Operation(name="write", path=path, file=file, data=bytes(data), offset=handle.tell())
+        self._observer.perform(operation, lambda it: self._base.write(handle, it.data))
+
+    def truncate(self, handle: IO[bytes], size: int) -> None:
+        file, path = self._open[handle]
+        operation = Operation(name="truncate", path=path, file=file, size=size)
+        self._observer.perform(operation, lambda it: self._base.truncate(handle, it.size))
+
+    def fsync(self, handle: IO[bytes]) -> None:
+        file, path = self._open[handle]
+        self._observer.perform(Operation(name="fsync", path=path, file=file), lambda _: None)
+
+    def sync_directory(self, path: Path) -> None:
+        self._observer.perform(Operation(name="sync_directory", path=path.absolute()), lambda _: None)
+
+    def replace(self, source: Path, target: Path) -> None:
+        operation = Operation(name="replace", path=source.absolute(), target=target.absolute())
+        self._observer.perform(operation, lambda _: self._base.replace(source, target))
+
+    def copy(self, source: Path, target: Path) -> None:
+        operation = Operation(
+            name="copy", path=source.absolute(), target=target.absolute(), data=source.read_bytes()
+        )
+        self._observer.perform(operation, self._copy)
+
+    def unlink(self, path: Path) -> None:
+        operation = Operation(name="unlink", path=path.absolute())
+        self._observer.perform(operation, lambda _: self._base.unlink(path))
+
+    def make_directory(self, path: Path) -> None:
+        operation = Operation(name="make_directory", path=path.absolute())
+        self._observer.perform(operation, lambda _: self._base.make_directory(path))
+
+    def remove_directory(self, path: Path) -> None:
+        operation = Operation(name="remove_directory", path=path.absolute())
+        self._observer.perform(operation, lambda _: self._base.remove_directory(path))
+
+    def remove_tree(self, path: Path) -> None:
+        operation = Operation(name="remove_tree", path=path.absolute())
+        self._observer.perform(operation, lambda _: self._base.remove_tree(path))
+
+    def _copy(self, operation: Operation) -> None:
+        assert operation.target is not None
+        with self._base.open(operation.target, "w+b") as handle:
+            self._base.write(handle, operation.data)
+
+    def close_all(self) -> None:
+        """Close what is still open, as the end of a process does; the locks on it end."""
+        for handle in list(self._open):
+            with contextlib.suppress(OSError):
+                handle.close()
