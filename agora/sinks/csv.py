@@ -117,7 +117,8 @@ class CsvSink:
     async def prepare(self) -> Json:
         token = await self._file.prepare()
         known = self._encoder
-        return {**token, "columns": None if known is None else list(known.columns)}
+        columns: Json = None if known is None else list(known.columns)
+        return {**token, "columns": columns, "delimiter": self.delimiter}
 
     async def commit(self, token: Json) -> None:
         await self._file.commit(token)
@@ -142,9 +143,16 @@ class CsvSink:
 
     def _recall(self, token: Json) -> None:
         """The columns that the token's run had settled, unless the file is begun anew."""
-        columns = token.get("columns") if isinstance(token, dict) else None
         self._encoder = None
-        if isinstance(columns, list) and not self._file.empty:
+        if not isinstance(token, dict) or self._file.empty:
+            return
+        columns, delimiter = token.get("columns"), token.get("delimiter", self.delimiter)
+        if delimiter != self.delimiter:
+            raise SinkChanged(
+                f"{self.path} has fields parted by {delimiter!r}, the sink is to write {self.delimiter!r}: give it the "
+                "file's delimiter, or another path"
+            )
+        if isinstance(columns, list):
             self._encoder = self._with(tuple(map(str, columns)))
 
     def _with(self, columns: tuple[str, ...]) -> CsvEncoder:

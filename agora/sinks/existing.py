@@ -1,4 +1,5 @@
-"""What a file that is to be appended to holds already: its first row, and whether its last line is ended."""
+"""What a file that is to be appended to holds already: how it is packed, its first row, and whether its last line is
+ended."""
 
 import csv
 import gzip
@@ -9,19 +10,38 @@ from pathlib import Path
 from typing import IO, cast
 
 from agora.errors import SinkChanged
+from agora.sinks.compress import Compression
 
-__all__ = ["ends_whole", "first_row"]
+__all__ = ["check_packing", "ends_whole", "first_row"]
 
 _PIECE = 1024 * 1024
 
 
-def _content(path: Path) -> IO[bytes]:
-    """The file, decompressed where its content is gzip or zstd."""
+def _packing(path: Path) -> Compression:
     with path.open("rb") as plain:
         magic = plain.read(4)
     if magic.startswith(b"\x1f\x8b"):
+        return "gzip"
+    return "zstd" if magic == b"\x28\xb5\x2f\xfd" else "none"
+
+
+def check_packing(path: Path, packing: Compression) -> None:
+    """`SinkChanged` where the file isn't empty and isn't packed as what is to be appended: nothing could read it."""
+    found = _packing(path)
+    if found != packing and path.stat().st_size:
+        holds, writes = (kind if kind != "none" else "uncompressed" for kind in (found, packing))
+        raise SinkChanged(
+            f"{path} holds {holds} content, the sink is to write {writes}: give it the file's compression, or "
+            "another path"
+        )
+
+
+def _content(path: Path) -> IO[bytes]:
+    """The file, decompressed where its content is gzip or zstd."""
+    packing = _packing(path)
+    if packing == "gzip":
         return cast("IO[bytes]", gzip.open(path, "rb"))
-    if magic == b"\x28\xb5\x2f\xfd":
+    if packing == "zstd":
         import zstandard  # noqa: PLC0415 - only who appends to zstd needs it
 
         reader = zstandard.ZstdDecompressor().stream_reader(

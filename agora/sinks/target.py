@@ -21,7 +21,7 @@ from agora.records import Json
 from agora.sinks.appender import Appender
 from agora.sinks.compress import Compression, compression_of
 from agora.sinks.disk import cut, look_at
-from agora.sinks.existing import ends_whole
+from agora.sinks.existing import check_packing, ends_whole
 from agora.sinks.recovery import FileToken, Found, settled_size, undone_size
 
 __all__ = ["AppendFile", "IfExists", "PublishWhen", "as_path"]
@@ -317,7 +317,9 @@ class AppendFile:
 
     def _set_found(self, at: Path, size: int, *, created: bool, base: int) -> None:
         """Assigned only after the last thing that can fail: half of it would have `close` remove the file."""
-        file = Appender.found(at, compression_of(self.path, self.compression), size)
+        packing = compression_of(self.path, self.compression)
+        check_packing(at, packing)
+        file = Appender.found(at, packing, size)
         foreign = not created and size == base
         joint = b"\n" if foreign and not ends_whole(at) else b""
         self._file, self._created, self._base, self._joint, self._prepared = file, created, base, joint, size

@@ -37,15 +37,15 @@ def _odd(record: dict[str, Any]) -> bool:
 
 
 class Seen:
-    """Passes the first record of each group of 4 (by remainder 15): 0 to 14 pass, then nothing."""
+    """Passes the first record of each remainder by 30: 0 to 29, if it knows of them all."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
 
     def process(self, record: dict[str, Any]) -> dict[str, Any] | None:
-        if record["n"] % 15 in self.seen:
+        if record["n"] % 30 in self.seen:
             return None
-        self.seen.add(record["n"] % 15)
+        self.seen.add(record["n"] % 30)
         return record
 
     def snapshot(self) -> list[int]:
@@ -162,7 +162,9 @@ def read(folder: Path, sink: Sink) -> list[dict[str, Any]]:
             connection = apsw.Connection(str(path))
             try:
                 table = sink.options.get("table", "t")
-                names = [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+                names = [
+                    name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+                ]
                 rows = connection.execute(f'SELECT * FROM "{table}" ORDER BY rowid').fetchall()
                 return [dict(zip(names, row, strict=True)) for row in rows]
             finally:

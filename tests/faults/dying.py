@@ -29,6 +29,7 @@ from agora.state import CheckpointStore, sqlitesql
 
 __all__ = ["Mortals", "Place", "die"]
 
+
 @attrs.frozen
 class Place:
     """Where a run dies: at the n-th call of something in the engine."""
