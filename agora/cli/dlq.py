@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -12,18 +12,23 @@ from cyclopts import Parameter
 
 from agora.bound import BoundPipeline
 from agora.cli.checkpoint import Yes
+from agora.cli.letters import Chosen, refuse_unknown, visit
 from agora.cli.outcome import Exit, Output, UsageError, ending
+from agora.cli.outlook import show_outlook
 from agora.cli.output import confirmed, print_columns, print_json, print_text
 from agora.cli.state import leased, letter_queue
-from agora.cli.supervise import run_interruptibly, summary_object
+from agora.cli.supervise import run_interruptibly, say, summary_object
 from agora.cli.target import Name, Target, open_target
 from agora.deadletter import DLQRecord
 from agora.sinks.letters import letter_row
 
 __all__ = ["list_letters", "purge_letters", "replay_letters", "show_letters"]
 
-Ids = Annotated[
-    tuple[str, ...] | None, Parameter(name="--id", help="This letter; may be given several times. Else all.")
+DryRun = Annotated[
+    bool,
+    Parameter(
+        help="Only show what would enter the pipeline where, and what can't be replayed; change nothing."
+    ),
 ]
 
 
@@ -32,18 +37,21 @@ def list_letters(
     name: Name = None,
     /,
     *,
+    chosen: Chosen = Chosen(),  # noqa: B008  - frozen
     output: Output = Output(),  # noqa: B008  - frozen
 ) -> int:
     """List the dead letters of a pipeline, a line each."""
 
     def command() -> int:
+        bound = open_target(target, name)
         rows: list[Sequence[object]] = []
-        visit = _print_json if output.json else lambda letter: rows.append(_row(letter))
-        found = trio.run(_visit, open_target(target, name), None, visit)
+        take = _print_json if output.json else lambda letter: rows.append(_row(letter))
+        found = trio.run(_chosen, bound, chosen, take)
         if rows:
             print_columns(("ID", "STAGE", "ATTEMPTS", "FAILED AT (UTC)", "ERROR"), rows)
         elif not found:
-            print("agora: there are no dead letters", file=sys.stderr)
+            matching = " that match" if chosen.others else ""
+            print(f"agora: there are no dead letters{matching}", file=sys.stderr)
         return Exit.OK
 
     return ending(output, command)
@@ -54,14 +62,14 @@ def show_letters(
     name: Name = None,
     /,
     *,
-    ids: Ids = None,
+    chosen: Chosen = Chosen(),  # noqa: B008  - frozen
     output: Output = Output(),  # noqa: B008  - frozen
 ) -> int:
     """Show dead letters with all that is known of them."""
 
     def command() -> int:
         show = _print_json if output.json else lambda letter: print_text(_text(letter))
-        _refuse_unknown(ids, trio.run(_visit, open_target(target, name), ids, show))
+        trio.run(_chosen, open_target(target, name), chosen, show)
         return Exit.OK
 
     return ending(output, command)
@@ -72,25 +80,34 @@ def replay_letters(
     name: Name = None,
     /,
     *,
-    ids: Ids = None,
+    chosen: Chosen = Chosen(),  # noqa: B008  - frozen
+    dry_run: DryRun = False,
     output: Output = Output(),  # noqa: B008  - frozen
 ) -> int:
-    """Send dead letters through the pipeline again; what fails again stays, with one attempt more."""
+    """Send dead letters through the pipeline again; what fails again stays, with one attempt more.
+
+    The first Ctrl-C (or SIGTERM) ends it in order behind the letter at hand; the second cancels: what no
+    checkpoint covers stays in the queue.
+    """
 
     def command() -> int:
         bound = open_target(target, name)
         letter_queue(bound)
-        if ids is not None:
-            _refuse_unknown(ids, trio.run(_visit, bound, ids, lambda letter: None))
-        work = partial(_replay, bound, ids)
-        summary, interruption = run_interruptibly(bound, work, None)
+        arguments = chosen.arguments()
+        trio.run(refuse_unknown, bound, chosen.ids)
+        if dry_run:
+            return show_outlook(bound, arguments, output)
+        summary, interruption = run_interruptibly(bound, partial(bound.replay, **arguments), None)
         if summary is None:
             return interruption.exit_code or Exit.FAILED
         if output.json:
             print_json(summary_object(summary))
         else:
             print_text(summary)
-        return Exit.OK
+        if summary.dead_lettered:
+            say(f"{summary.dead_lettered:,} of {summary.read:,} dead letters failed again, and stay")
+        stopped = summary.status == "stopped"
+        return interruption.exit_code if stopped and interruption.exit_code is not None else Exit.OK
 
     return ending(output, command)
 
@@ -100,7 +117,7 @@ def purge_letters(
     name: Name = None,
     /,
     *,
-    ids: Ids = None,
+    chosen: Chosen = Chosen(),  # noqa: B008  - frozen
     yes: Yes = False,
     output: Output = Output(),  # noqa: B008  - frozen
 ) -> int:
@@ -109,14 +126,18 @@ def purge_letters(
     def command() -> int:
         bound = open_target(target, name)
         letter_queue(bound)
-        which = "all dead letters" if ids is None else f"{len(ids)} dead letter(s)"
+        arguments = chosen.arguments()
+        trio.run(refuse_unknown, bound, chosen.ids)
+        which = "all dead letters" if chosen.ids is None else f"{len(chosen.ids)} dead letter(s)"
+        if chosen.others:
+            which = "the dead letters that match"
         answer = confirmed(f"Throw away {which} of pipeline {bound.name}?", yes=yes)
         if answer is None:
             raise UsageError("without a terminal to ask on, purging needs --yes")
         if not answer:
             print("agora: nothing was changed", file=sys.stderr)
             return Exit.FAILED
-        gone = trio.run(_purge, bound, ids)
+        gone = trio.run(_purge, bound, arguments)
         if output.json:
             print_json({"pipeline": bound.name, "purged": gone})
         else:
@@ -126,43 +147,24 @@ def purge_letters(
     return ending(output, command)
 
 
-async def _replay(bound: BoundPipeline, ids: Sequence[str] | None, *, task_status: object) -> Any:
-    del task_status  # a replay has no handle: the first signal cancels it, and no letter is lost by that
-    return await bound.replay(ids)
-
-
-async def _visit(
-    bound: BoundPipeline, ids: Sequence[str] | None, visit: Callable[[DLQRecord], None]
-) -> list[str]:
-    """Call `visit` with each letter as it is read, and answer their ids: a queue may be larger than memory."""
-    found: list[str] = []
-    async with aclosing(letter_queue(bound).read(bound.name)) as letters:
-        async for letter in letters:
-            if ids is None or letter.id in ids:
-                visit(letter)
-                found.append(letter.id)
-    return found
+async def _chosen(bound: BoundPipeline, chosen: Chosen, take: Callable[[DLQRecord], None]) -> list[str]:
+    arguments = chosen.arguments()
+    await refuse_unknown(bound, chosen.ids)
+    return await visit(bound, arguments, take)
 
 
 def _print_json(letter: DLQRecord) -> None:
     print_json(letter_row(letter))
 
 
-async def _purge(bound: BoundPipeline, ids: Sequence[str] | None) -> list[str]:
+async def _purge(bound: BoundPipeline, arguments: dict[str, Any]) -> list[str]:
     """Under the lease, so that no run or replay is at work on the same letters."""
     queue = letter_queue(bound)
     state = getattr(queue, "state", None)
     async with nullcontext() if state is None else leased(state, bound.name):
-        found = await _visit(bound, ids, lambda letter: None)
-        _refuse_unknown(ids, found)
+        found = await visit(bound, arguments, lambda letter: None)
         await queue.delete(found)
     return found
-
-
-def _refuse_unknown(ids: Sequence[str] | None, found: Sequence[str]) -> None:
-    missing = sorted(set(ids or ()).difference(found))
-    if missing:
-        raise UsageError(*(f"there is no dead letter {missed}" for missed in missing))
 
 
 def _row(letter: DLQRecord) -> tuple[object, ...]:

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from glob import escape
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -13,7 +15,7 @@ from agora.state import CheckpointStore, opened
 from agora.state.base import StateBackend
 from agora.state.lease import acquire
 
-__all__ = ["can_be_read", "checkpoint_store", "leased", "letter_queue"]
+__all__ = ["can_be_read", "checkpoint_store", "leased", "letter_queue", "nothing_saved"]
 
 
 def checkpoint_store(bound: BoundPipeline) -> CheckpointStore:
@@ -44,6 +46,12 @@ def letter_queue(bound: BoundPipeline) -> Any:
 def can_be_read(bound: BoundPipeline) -> bool:
     """Whether the dead-letter queue is one that letters can be read from and deleted in."""
     return all(callable(getattr(bound.spec.dlq, method, None)) for method in ("read", "delete"))
+
+
+def nothing_saved(queue: Any) -> bool:
+    """Whether the queue's state is a file that isn't there yet: looking at it would make it."""
+    path = getattr(getattr(queue, "state", None), "path", None)
+    return isinstance(path, Path) and not any(path.parent.glob(f"{escape(path.name)}*"))
 
 
 @asynccontextmanager

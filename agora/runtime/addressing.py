@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from agora.deadletter import DLQRecord, Entry
+from agora.deadletter import SOURCE_ENTRY, DLQRecord, Entry
 from agora.errors import ConfigError
 from agora.records import Malformed
 from agora.runtime.envelopes import Envelope
@@ -133,8 +133,8 @@ class Outlook:
 
     letter: DLQRecord
     enters: str | None
-    """The first stage that it would reach: a step's, a sink's, or `"sinks"` for wherever the routing sends it;
-    `None` where it can't be replayed."""
+    """`"source"` where it would pass the whole chain again; else the first stage that it would reach: a step's, a
+    sink's, or `"sinks"` for those that the routing sends it to. `None` where it can't be replayed."""
     reason: str | None
     """Why it can't."""
 
@@ -167,5 +167,7 @@ def _outlook(addressing: Addressing, letter: DLQRecord) -> Outlook:
         return Outlook(letter, None, f"it would fail again: {addressed.error}")
     if addressed.sink is not None:
         return Outlook(letter, f"sink:{addressed.sink}", None)
+    if letter.entry == SOURCE_ENTRY:
+        return Outlook(letter, SOURCE_ENTRY, None)
     steps = addressing.spec.chain.steps
     return Outlook(letter, steps[addressed.start].stage if addressed.start < len(steps) else "sinks", None)
