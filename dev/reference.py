@@ -46,6 +46,7 @@ _IN_A_FILE = [
         (r"os\.PathLike\[str\]|pathlib\.Path|\bPath\b", "str"),
         (r"Sequence\[str( \| str)?\]", "list of str"),
         (r"Callable\[\.\.\., Any\]", '"module:name"'),
+        (r" \| timedelta\b", ""),
         (r"\bAny\b", "table or text"),
     )
 ]

@@ -16,7 +16,7 @@ PUBLIC = {
     "agora.sinks": [
         "CsvSink", "JsonLinesSink", "MemorySink", "NullSink", "ParquetSink", "SQLiteSink", "Sink", "StdoutSink",
     ],
-    "agora.middlewares": ["BatchMiddleware", "Middleware"],
+    "agora.middlewares": ["BatchMiddleware", "Deduplicate", "Middleware"],
     "agora.state": ["CheckpointStore", "MemoryBackend", "SQLiteBackend", "StateBackend", "StateDLQSink"],
     "agora.tracing": ["InMemoryTracer", "NoopTracer", "OpenTelemetryTracer"],
     "agora.plugins": [

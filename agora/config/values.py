@@ -216,8 +216,10 @@ def _mapping_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any]
 
 
 def _meant(union: Any) -> list[Any]:
-    """The members of a union that TOML can say: not `None`; and a text is a path where one may be given."""
-    members = [member for member in typing.get_args(union) if member is not type(None)]
+    """The members of a union that TOML can say: not `None`, and no span of time, which is a number of seconds; and a
+    text is a path where one may be given."""
+    unsaid = (type(None), datetime.timedelta)
+    members = [member for member in typing.get_args(union) if member not in unsaid]
     return [member for member in members if member is not str or not any(map(_is_path, members))]
 
 
