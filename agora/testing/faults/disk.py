@@ -202,7 +202,7 @@ class Disk:
     # --- looking up ---
 
     def _covers(self, path: Path) -> bool:
-        return path.is_relative_to(self.root) and path != self.root
+        return path.is_relative_to(self.root)
 
     def _directory(self, path: Path) -> _Directory:
         directory = self._top

@@ -26,7 +26,7 @@ class DiskRecorder:
     logged, and opening.
     """
 
-    root: Path = attrs.field(converter=Path.absolute)
+    root: Path
     log: list[Operation] = attrs.field(factory=list, init=False)
     """Operations that succeeded, in order."""
     _before: Tree = attrs.field(factory=dict, init=False)
@@ -34,6 +34,7 @@ class DiskRecorder:
     _stack: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     def __enter__(self) -> Self:
+        self.root = self.root.absolute()
         self._before = {
             path.relative_to(self.root): None if path.is_dir() else path.read_bytes()
             for path in self.root.rglob("*")
