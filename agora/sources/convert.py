@@ -20,7 +20,7 @@ import attrs
 from agora.errors import AgoraError, ConfigError
 from agora.records import Malformed, Record
 
-__all__ = ["Conversion", "conversions", "convert", "converted", "load_schema", "structurer"]
+__all__ = ["Conversion", "conversions", "convert", "converted", "load_schema", "structurer", "type_of"]
 
 Conversion: TypeAlias = Callable[[Any], Any]
 
@@ -148,6 +148,19 @@ def _conversion(kind: Any) -> Conversion | None:
     if isinstance(kind, type) and kind in _BY_TYPE:
         return _BY_TYPE[kind]
     return kind if callable(kind) else None
+
+
+def type_of(kind: Any) -> tuple[type, bool] | None:
+    """The type that an entry of `types=` names, and whether it is optional; `None` for a function."""
+    if isinstance(kind, str):
+        name = kind.removesuffix("?").strip().lower()
+        named = next((known for known in _BY_TYPE if known.__name__.lower() == name), None)
+        return None if named is None else (named, kind.endswith("?"))
+    inner = _inner_of_optional(kind)
+    if inner is not None:
+        found = type_of(inner)
+        return None if found is None else (found[0], True)
+    return (kind, False) if isinstance(kind, type) and kind in _BY_TYPE else None
 
 
 def _inner_of_optional(kind: Any) -> Any:
