@@ -268,6 +268,13 @@ class Opening:
             await self.parts.enter(step.part, context)
             await self._start_step(step, context)
         self.states.forget_others(saved)
+        for name in sorted(saved.keys() - {step.name for step in self.spec.chain.steps}):
+            _log.warning(
+                "pipeline %r: the checkpoint holds state of a step %r, which isn't in the pipeline any more: it goes "
+                "with the next checkpoint. If the step was renamed, stop and give it its old name= back",
+                self.spec.name,
+                name,
+            )
         for step in self.spec.chain.steps:  # a replay goes on with what the run that made the letters left
             self.states.restore(step, saved, afresh=not self.replay)
 

@@ -18,10 +18,14 @@ from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
 
 from .dying import die
 
-__all__ = ["Sink", "Steps", "Setup", "read", "written"]
+__all__ = ["RECORDS", "SAVED", "Setup", "Sink", "read", "written"]
 
+RECORDS = 40
+"""Of the source."""
 DIES_AT = 25
-"""The record at which a run in a process that is to die does so: behind two checkpoints."""
+"""The record at which a run in a process that is to die does so."""
+SAVED = 20
+"""Where the last checkpoint is then."""
 
 
 def _double(record: dict[str, Any]) -> dict[str, Any]:

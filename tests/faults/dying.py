@@ -140,7 +140,7 @@ def _run(folder: str, build: Callable[[], BoundPipeline], place: Place | None) -
         PLACES[place.what](_counted(place.nth))
     try:
         trio.run(build().run)
-    except Exception:  # noqa: BLE001  - the process's end
+    except Exception:
         traceback.print_exc()
         return 1
     return 0
@@ -149,7 +149,7 @@ def _run(folder: str, build: Callable[[], BoundPipeline], place: Place | None) -
 def _serve() -> None:
     while True:
         try:
-            request = pickle.load(sys.stdin.buffer)  # noqa: S301  - from the tests that started this
+            request = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         pid = os.fork()

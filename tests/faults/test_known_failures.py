@@ -1,39 +1,32 @@
 """What other systems were seen to get wrong after a crash, each with real files, real state and a process that dies."""
 
+import json
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+import trio
 
-from agora import AgoraError, ConfigError, SinkChanged, SourceChanged
+from agora import AgoraError, Pipeline, StateError
+from agora.config import build, load
+from agora.sinks import JsonLinesSink
+from agora.sources import CsvSource
+from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
 
-from .changing import Setup, Sink, read, written
+from .ahead import SLOW, Stopping, dropping, flushing
+from .changing import RECORDS, SAVED, Setup, Sink, read, written
 from .dying import Mortals, Place
 
-RECORDS = 40
-SAVED = 20
-"""Where the last checkpoint is when a run has died at its record 25."""
-
-
-def write_source(folder: Path, numbers: range = range(RECORDS), name: str = "in.csv") -> None:
-    rows = "".join(f"{number},text {number}\n" for number in numbers)
-    (folder / name).write_text("n,text\n" + rows)
-
-
-@pytest.fixture(scope="module")
-def mortals() -> Iterator[Mortals]:
-    with Mortals() as server:
-        yield server
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_source(tmp_path)
-    return tmp_path
+BASE = Setup()
+TWO = Setup(sinks=[Sink(), Sink("csv", "two.csv")])
 
 
 def undisturbed(setup: Setup, sink: Sink = Sink()) -> list[dict[str, Any]]:  # noqa: B008  - frozen
@@ -73,145 +66,183 @@ async def test_a_crash_before_the_first_checkpoint_was_complete_loses_and_repeat
 AFTER_THE_DECISION = ("after save", "before commit", "after commit")
 
 
-# --- a config that was changed between crash and resume ---
-
-BASE = Setup()
-CSV = Setup(sinks=[Sink("csv", "out.csv", options={"columns": ["n", "text", "twice"]})])
-PARQUET = Setup(sinks=[Sink("parquet", "out.parquet", options={"part_rows": 7})])
-TABLE = Setup(sinks=[Sink("sqlite", "out.db", options={"table": "t"})])
-NAMED = Setup(sinks=[Sink(name="out")])
-TWO = Setup(sinks=[Sink(), Sink("csv", "two.csv")])
-SEEN = Setup(steps=[("double", "double"), ("seen", "seen")])
+# --- a state file left empty, or cut short, by the kill ---
 
 
-def sinks(*sinks: Sink) -> dict[str, Any]:
-    return {"sinks": sinks}
-
-
-def options(sink: Sink, **options: Any) -> dict[str, Any]:
-    return sinks(attrs.evolve(sink, options={**sink.options, **options}))
-
-
-RESUMES = None
-
-CHANGES: dict[str, tuple[Setup, dict[str, Any], tuple[type[AgoraError], str] | None]] = {
-    # what was changed: (the setup that died, what is different, how the next run is refused)
-    "nothing": (BASE, {}, RESUMES),
-    "batch_size": (BASE, {"batch_size": 13}, RESUMES),
-    "batch_size, smaller": (BASE, {"batch_size": 1}, RESUMES),
-    "checkpoint_every": (BASE, {"every": 7}, RESUMES),
-    "concurrency": (BASE, {"concurrency": 5}, RESUMES),
-    "concurrency, back to linear": (attrs.evolve(BASE, concurrency=5), {"concurrency": 1}, RESUMES),
-    "a step removed": (BASE, {"steps": []}, RESUMES),
-    "a step added": (BASE, {"steps": [("double", "double"), ("triple", "triple")]}, RESUMES),
-    "steps reordered": (
-        attrs.evolve(BASE, steps=[("double", "double"), ("triple", "triple")]),
-        {"steps": [("triple", "triple"), ("double", "double")]},
-        RESUMES,
-    ),
-    "a filter added": (BASE, {"steps": [("odd", "odd"), ("double", "double")]}, RESUMES),
-    "a step renamed": (BASE, {"steps": [("double", "other")]}, RESUMES),
-    "a step moved around a stateful one": (
-        SEEN,
-        {"steps": [("seen", "seen"), ("double", "double")]},
-        RESUMES,
-    ),
-    "a stateful step added": (BASE, {"steps": SEEN.steps}, RESUMES),
-    "types of the source": (BASE, {"source_options": {"types": {"n": float}}}, RESUMES),
-    "path of the source": (
-        BASE,
-        {"source": "other.csv"},
-        (SourceChanged, r"in\.csv.*other\.csv.*--allow-source-change"),
-    ),
-    "encoding of the source": (
-        BASE,
-        {"source_options": {"types": {"n": int}, "encoding": "latin-1"}},
-        (SourceChanged, "iso8859-1.*--allow-source-change"),
-    ),
-    "delimiter of the source": (
-        BASE,
-        {"source_options": {"delimiter": ";"}},
-        (SourceChanged, "--allow-source-change"),
-    ),
-    "path of the sink": (
-        BASE,
-        sinks(Sink(file="other.jsonl")),
-        (SinkChanged, r"sink 'jsonl:.*out\.jsonl' isn't in the pipeline any more"),
-    ),
-    "path of a sink with a name of its own": (
-        NAMED,
-        sinks(Sink(name="out", file="other.jsonl")),
-        (SinkChanged, r"out\.jsonl.*other\.jsonl|other\.jsonl.*out\.jsonl|missing"),
-    ),
-    "sink renamed": (
-        NAMED,
-        sinks(Sink(name="new")),
-        (SinkChanged, "sink 'out' isn't in the pipeline any more"),
-    ),
-    "kind of a sink of one name": (
-        NAMED,
-        sinks(Sink("csv", "out.csv", name="out")),
-        (SinkChanged, ""),
-    ),
-    "a sink added": (BASE, sinks(Sink(), Sink("csv", "two.csv")), RESUMES),
-    "a sink removed": (
-        TWO,
-        sinks(Sink()),
-        (SinkChanged, r"sink 'csv:.*two\.csv' isn't in the pipeline any more"),
-    ),
-    "sinks reordered": (TWO, sinks(*reversed(TWO.sinks)), RESUMES),
-    "where of a sink": (BASE, sinks(Sink(where="odd")), RESUMES),
-    "if_exists": (BASE, options(Sink(), if_exists="replace"), RESUMES),
-    "compression of a sink": (
-        BASE,
-        options(Sink(), compression="gzip"),
-        (SinkChanged, "holds uncompressed content, the sink is to write gzip"),
-    ),
-    "columns of a CSV sink, reordered": (
-        CSV,
-        options(CSV.sinks[0], columns=["twice", "text", "n"]),
-        (SinkChanged, "columns"),
-    ),
-    "columns of a CSV sink, fewer": (
-        CSV,
-        options(CSV.sinks[0], columns=["n", "twice"]),
-        (SinkChanged, "columns"),
-    ),
-    "delimiter of a CSV sink": (
-        CSV,
-        options(CSV.sinks[0], delimiter=";"),
-        (SinkChanged, "parted by ',', the sink is to write ';'"),
-    ),
-    "part_rows": (PARQUET, options(PARQUET.sinks[0], part_rows=3), RESUMES),
-    "table": (TABLE, options(TABLE.sinks[0], table="u"), (SinkChanged, "isn't in the pipeline any more")),
-    "table of a sink with a name of its own": (
-        attrs.evolve(TABLE, sinks=[attrs.evolve(TABLE.sinks[0], name="out")]),
-        sinks(Sink("sqlite", "out.db", name="out", options={"table": "u"})),
-        (SinkChanged, "table 't', the sink of this name now writes 'u'"),
-    ),
-    "key of a table": (TABLE, options(TABLE.sinks[0], key="n"), (ConfigError, "no primary key")),
-    "the state file": (BASE, {"state": "new.db"}, (SinkChanged, "if_exists")),
-    "the pipeline's name": (BASE, {"name": "q"}, (SinkChanged, "if_exists")),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-async def test_a_config_changed_after_a_crash_is_refused_or_resumed_correctly(
-    folder: Path, mortals: Mortals, change: str
+@pytest.mark.parametrize("left", [0, 1, 100, 512, 4096, 4097, -4096, -1])
+async def test_a_state_file_that_the_kill_left_empty_or_cut_short_is_reported_and_never_started_over(
+    folder: Path, mortals: Mortals, left: int
 ) -> None:
-    before, different, refusal = CHANGES[change]
-    after = attrs.evolve(before, **different)
-    shutil.copy(folder / "in.csv", folder / "other.csv")
-    mortals.kill(folder, partial(before.build, folder))
-    if refusal is not None:
-        kind, said = refusal
-        with pytest.raises(kind, match=f"(?s){said}"):
-            await after.build(folder).run()
-        after = before  # as a person would who was told so: nothing was harmed by the refused run
-    summary = await after.build(folder).run()
-    assert summary.resumed_from is not None
-    assert summary.resumed_from.ordinal == SAVED
-    assert summary.read == RECORDS - SAVED
-    runs = [(before, range(SAVED)), (after, range(SAVED, RECORDS))]
-    for sink in {each.file: each for each in (*before.sinks, *after.sinks)}.values():
-        assert read(folder, sink) == written(runs, sink.file)
+    mortals.kill(folder, partial(BASE.build, folder))
+    state = folder / "state.db"
+    whole = {path: path.read_bytes() for path in folder.glob("state.db*") if path.is_file()}
+    data = whole[state]
+    for path in whole:
+        path.unlink()
+    state.write_bytes(data[: left % len(data) if left < 0 else left])
+    output = (folder / "out.jsonl").read_bytes()
+    with pytest.raises(StateError, match=r"state\.db .*(backup|to start anew|move it away)"):
+        await BASE.build(folder).run()
+    assert (folder / "out.jsonl").read_bytes() == output
+    for path, content in whole.items():  # from the backup, as the message says
+        path.write_bytes(content)
+    await BASE.build(folder).run()
+    assert read(folder, Sink()) == undisturbed(BASE)
+
+
+# --- a saved checkpoint whose commit was cut off, and then the source is gone ---
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "sqlite"])
+async def test_a_commit_that_was_cut_off_is_completed_before_a_source_that_is_gone_is_refused(
+    folder: Path, mortals: Mortals, kind: str
+) -> None:
+    sink = Sink(kind, f"out.{kind}", options={"part_rows": 3} if kind == "parquet" else {})
+    setup = Setup(sinks=[sink])
+    mortals.kill(folder, partial(setup.build, folder), Place("before commit", 2))
+    (folder / "in.csv").rename(folder / "away.csv")
+    with pytest.raises(AgoraError, match=r"in\.csv"):
+        await setup.build(folder).run()
+    assert read(folder, sink) == undisturbed(setup, sink)[:SAVED]
+    (folder / "away.csv").rename(folder / "in.csv")
+    await setup.build(folder).run()
+    assert read(folder, sink) == undisturbed(setup, sink)
+
+
+# --- a kill during the orderly stop ---
+
+
+@pytest.mark.parametrize(
+    "place", ["before prepare", "after prepare", "within save", "before commit", "after commit"]
+)
+async def test_a_kill_at_the_last_barrier_of_an_orderly_stop_loses_and_repeats_nothing(
+    folder: Path, mortals: Mortals, place: str
+) -> None:
+    setup = attrs.evolve(TWO, every=1_000)
+    mortals.kill(folder, Stopping(TWO, folder), Place(place))
+    await setup.build(folder).run()
+    for sink in TWO.sinks:
+        assert read(folder, sink) == undisturbed(TWO, sink)
+
+
+@pytest.mark.parametrize("concurrency", ["1", "20"])
+def test_a_process_that_is_killed_while_it_finishes_after_sigterm_loses_and_repeats_nothing(
+    tmp_path: Path, concurrency: str
+) -> None:
+    shutil.copy(Path(__file__).with_name("drill.py"), tmp_path)
+    rows = "".join(f"{number},{number}\n" for number in range(500))
+    (tmp_path / "orders.csv").write_text("id,amount\n" + rows)
+    command = [sys.executable, "-m", "agora", "run", "drill:pipeline"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "DRILL_PAUSE": "0.2",
+        "DRILL_CONCURRENCY": concurrency,
+    }
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "out.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        assert "SIGTERM: finishing what is in flight" in process.stderr.readline()
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**environment, "DRILL_PAUSE": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    ids = [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert ids == [number for number in range(500) if number % 97 != 96]
+
+
+# --- a position saved ahead of the data it stands for ---
+
+
+@pytest.mark.parametrize("concurrency", [1, 20], ids=["linear", "buffered"])
+async def test_a_dropped_record_moves_no_checkpoint_past_those_before_it_that_arent_written(
+    folder: Path, mortals: Mortals, concurrency: int
+) -> None:
+    build = partial(dropping, folder, concurrency)
+    mortals.kill(folder, build)
+    checkpoint = await CheckpointStore(SQLiteBackend(folder / "state.db")).load("p")
+    assert checkpoint is not None
+    assert checkpoint.ordinal <= SLOW
+    await build().run()
+    assert [record["n"] for record in read(folder, Sink())] == list(range(SLOW + 1))
+
+
+@pytest.mark.parametrize("place", ["before commit", "after save", "before prepare"])
+async def test_a_sink_that_keeps_records_is_flushed_before_the_position_behind_them_is_saved(
+    folder: Path, mortals: Mortals, place: str
+) -> None:
+    mortals.kill(folder, partial(flushing, folder), Place(place, 2))
+    checkpoint = await CheckpointStore(SQLiteBackend(folder / "state.db")).load("p")
+    assert checkpoint is not None
+    assert len(read(folder, Sink())) == checkpoint.ordinal
+    await flushing(folder).run()
+    assert [record["n"] for record in read(folder, Sink())] == list(range(RECORDS))
+
+
+# --- what agora-etl was seen to do ---
+
+
+async def test_a_resumed_run_appends_and_never_opens_its_output_anew(folder: Path, mortals: Mortals) -> None:
+    mortals.kill(folder, partial(BASE.build, folder))
+    path = folder / "out.jsonl"
+    before, inode = path.read_bytes().splitlines()[:SAVED], path.stat().st_ino
+    await BASE.build(folder).run(max_records=1)
+    assert path.read_bytes().splitlines()[:SAVED] == before
+    assert path.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("error", [TimeoutError, trio.TooSlowError])
+@pytest.mark.parametrize("concurrency", [1, 5])
+async def test_a_timeout_of_a_step_is_a_failure_of_that_record_and_not_lost(
+    folder: Path, error: type[Exception], concurrency: int
+) -> None:
+    async def fetch(record: dict[str, Any]) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        if record["n"] == 7:
+            raise error("too slow")
+        return record
+
+    state = SQLiteBackend(folder / "state.db")
+    source = CsvSource(folder / "in.csv", types={"n": int})
+    pipeline = (
+        Pipeline(source, name="p").map(fetch, concurrency=concurrency).to(JsonLinesSink(folder / "out.jsonl"))
+    )
+    bound = pipeline.build(checkpoint_store=CheckpointStore(state), dlq=StateDLQSink(state))
+    summary = await bound.run()
+    assert (summary.read, summary.written, summary.dead_lettered) == (RECORDS, RECORDS - 1, 1)
+    letters = [letter async for letter in StateDLQSink(state).read("p")]
+    assert [letter.original["n"] for letter in letters] == [7]
+
+
+async def test_the_checkpoint_table_of_a_config_file_is_obeyed(folder: Path) -> None:
+    (folder / "p.toml").write_text(
+        'format = "agora/1"\n[pipelines.p]\nsource = { type = "csv", path = "in.csv" }\n'
+        'sinks = [{ type = "jsonl", path = "out.jsonl" }]\ncheckpoint = { every = 8 }\n'
+        'state = { type = "sqlite", path = "state.db" }\n'
+    )
+    summary = await build(load(folder / "p.toml")).run(max_records=20)
+    assert summary.checkpoints == 3  # at 8, at 16, and at the stop
+    assert (await build(load(folder / "p.toml")).run()).read == RECORDS - 20
+
+
+async def test_a_run_that_fails_without_checkpoints_leaves_no_half_of_a_file(folder: Path) -> None:
+    def fail(record: dict[str, Any]) -> dict[str, Any]:
+        return {"share": 1 / (30 - record["n"])}
+
+    source = CsvSource(folder / "in.csv", types={"n": int})
+    bound = Pipeline(source, name="p").map(fail).to(JsonLinesSink(folder / "out.jsonl")).build(batch_size=4)
+    with pytest.raises(ZeroDivisionError):
+        await bound.run()
+    assert [path.name for path in folder.iterdir()] == ["in.csv"]
