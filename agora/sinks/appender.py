@@ -89,6 +89,11 @@ class Appender:
             raise
         self.unsynced = False
 
+    def must_be_ours(self) -> None:
+        """`SinkChanged` where another runner has put a file there, or removed this one."""
+        if not self._is_ours():
+            raise _taken(self.at)
+
     def discard(self, size: int | None) -> None:
         """Cut to `size`, or remove for `None`; not a file that another runner has put there meanwhile."""
         if self._handle is None and not self._is_ours():
@@ -125,7 +130,7 @@ class Appender:
         handle = seam.current().files.open(self.at, "r+b")
         if _inode(os.fstat(handle.fileno())) != self._inode:
             handle.close()
-            raise SinkChanged(f"{self.at} was replaced since this run began: another one has taken over")
+            raise _taken(self.at)
         return handle
 
     def _make(self) -> IO[bytes]:
@@ -160,6 +165,10 @@ class Appender:
             return self.exists and _inode(self.at.stat()) == self._inode
         except FileNotFoundError:
             return False
+
+
+def _taken(at: Path) -> SinkChanged:
+    return SinkChanged(f"{at} was replaced or removed since this run began: another one has taken over")
 
 
 def _inode(status: os.stat_result) -> tuple[int, int]:

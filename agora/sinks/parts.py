@@ -136,6 +136,8 @@ class PartDirectory:
         await self._spool.recover(known.spool_token)
         self._take_over(known)
         await seam.current().in_thread(self._commit, known)
+        if not known.spool_rows:  # the holder before may wake, and begin a file of that name
+            await self._use_spool(self._spool_name())
         self._begun = True
 
     async def restart(self, token: Json) -> None:
@@ -182,6 +184,8 @@ class PartDirectory:
     def _write_part(self, spool: Path | None, name: str) -> int:
         files = seam.current().files
         files.make_directory(self.path)
+        if spool is not None:
+            self._spool.must_be_ours()
         size = write_part(spool, self._hidden(name), self._rows.schema, self.compression)
         files.sync_directory(self.path)
         files.sync_directory(self.path.parent)

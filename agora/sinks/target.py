@@ -132,6 +132,10 @@ class AppendFile:
         else:
             await seam.current().in_thread(self._write_through, data)
 
+    def must_be_ours(self) -> None:
+        """`SinkChanged` where another runner has put a file in the place of the one that was written. Blocks."""
+        self._file.must_be_ours()
+
     def finish(self) -> None:
         """Nothing more will come: the target is to exist, even if it stays empty."""
         self._wanted = True

@@ -161,7 +161,7 @@ async def test_a_crash_before_any_file_operation_is_recovered_to_what_the_token_
     story = Story(sink, base)
     moments: list[tuple[Path, Any, list[Any]]] = []
 
-    def snapshot(call: int, _name: str) -> None:
+    def snapshot(call: int, _operation: object) -> None:
         if story.token is not None:
             machine.copy_tree(live, frozen / str(call))
             moments.append((frozen / str(call), story.token, list(story.covered)))
@@ -230,6 +230,46 @@ async def recovered(path: Path, context: Any, token: Any, **options: Any) -> Any
         await sink.close()
         raise
     return sink
+
+
+async def test_an_old_holder_that_wakes_takes_no_name_from_the_new_one(tmp_path: Path, context: Any) -> None:
+    path = tmp_path / "out"
+    frozen, taken = ParquetSink(path, part_rows=5), ParquetSink(path, part_rows=5)
+    await frozen.open(context(fence=1))
+    await frozen.write(RECORDS[:6])
+    token = await frozen.prepare()  # a part, and no row for the next one
+    await frozen.commit(token)
+    await taken.open(context(fence=2, completed=False, takeover=True))
+    await taken.recover(token)
+    await frozen.write(RECORDS[10:12])
+    await frozen.prepare()
+    await taken.write(RECORDS[6:8])
+    await taken.commit(await taken.prepare())
+    await frozen.close()
+    await taken.finish()
+    await taken.commit(await taken.prepare())
+    await taken.close()
+    assert rows(path) == RECORDS[:8]
+
+
+async def test_an_old_holder_whose_spool_was_taken_over_makes_no_part_of_it(
+    tmp_path: Path, context: Any
+) -> None:
+    path = tmp_path / "out"
+    frozen, taken = ParquetSink(path, part_rows=5), ParquetSink(path, part_rows=5)
+    await frozen.open(context(fence=1))
+    await frozen.write(RECORDS[:2])
+    token = await frozen.prepare()
+    await taken.open(context(fence=2, completed=False, takeover=True))
+    await taken.recover(token)
+    await taken.write(RECORDS[2:6])
+    await taken.commit(await taken.prepare())
+    await frozen.write(RECORDS[10:16])
+    with pytest.raises(SinkChanged, match="taken over"):
+        await frozen.prepare()
+    await frozen.close()
+    await taken.close()
+    assert rows(path) == RECORDS[:6]
 
 
 async def test_a_target_that_is_not_what_the_token_says_is_refused(tmp_path: Path, context: Any) -> None:
