@@ -13,6 +13,7 @@ import uuid
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeAlias
 
 import attrs
@@ -105,7 +106,8 @@ class Deduplicate:
     async def on_start(self, context: RunContext) -> None:
         """Take over what earlier runs have seen. A trio checkpoint every 512 keys. `ConfigError`: that was told
         apart by another key."""
-        seen = self._seen = context.state
+        seen: MutableMapping[str, Any] = context.state
+        self._seen = seen
         known, fields = seen.get(_KEY), _fields(self.key)
         if len(seen) and known != fields:
             raise ConfigError(
@@ -116,12 +118,16 @@ class Deduplicate:
         self._latest, self._ahead = 0, seen.get(_AHEAD, 0)
         if self._lifetime is None:
             return
-        for number, (key, at) in enumerate(seen.items(), start=1):
-            if key not in (_KEY, _AHEAD):
-                self._latest = max(self._latest, at)
-                self._expiry.add(key, at)
-            if number % _TURN == 0:
-                await trio.lowlevel.checkpoint()
+        pairs = iter(seen.items())
+        latest = 0
+        while some := list(islice(pairs, _TURN)):
+            for key, at in some:
+                if key not in (_KEY, _AHEAD):
+                    self._expiry.add(key, at)
+                    if at > latest:
+                        latest = at
+            await trio.lowlevel.checkpoint()
+        self._latest = latest
 
     async def process_batch(self, records: Sequence[Record]) -> list[Record | None | Exception]:
         """One result a record. A trio checkpoint every 512 records."""
@@ -175,13 +181,13 @@ class Expiry:
     """
 
     lifetime: int
+    _span: int = attrs.field(init=False)
     _spans: dict[int, tuple[list[tuple[str, ...]], list[str]]] = attrs.field(factory=dict)
     _order: list[int] = attrs.field(factory=list)
     """A heap of the spans that there are."""
 
-    @property
-    def _span(self) -> int:
-        return max(self.lifetime // 64, 1)
+    def __attrs_post_init__(self) -> None:
+        self._span = max(self.lifetime // 64, 1)
 
     def add(self, key: str, at: int) -> None:
         """A key that expires `lifetime` after `at`."""
@@ -237,7 +243,9 @@ def _text_of(key: Key) -> Callable[[Record], str]:
 
 def _field(record: Record, name: str) -> Any:
     try:
-        return record[name] if isinstance(record, Mapping) else getattr(record, name)
+        if type(record) is dict or isinstance(record, Mapping):
+            return record[name]
+        return getattr(record, name)
     except (KeyError, AttributeError):
         raise LookupError(f"the record has no field {name!r}, which tells it from others") from None
 

@@ -6,7 +6,7 @@ somebody keeps hold of it, it is looked at again at each cut.
 """
 
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import ItemsView, Iterator, MutableMapping
 from typing import Any
 
 import attrs
@@ -69,6 +69,13 @@ class UnusableState(MutableMapping[str, Json]):
         raise self._refuse()
 
 
+class _Items(ItemsView[str, Json]):
+    _mapping: "StepState"
+
+    def __iter__(self) -> Iterator[tuple[str, Json]]:
+        return self._mapping.pairs()
+
+
 @attrs.define(eq=False)
 class StepState(MutableMapping[str, Json]):
     """One step's mapping, in no particular order. It notes that it is used and what is touched, and can go back
@@ -117,6 +124,8 @@ class StepState(MutableMapping[str, Json]):
         if self._held:
             self._held.pop(key, None)
         if type(value) in _FIXED:
+            if self._shards[hash(key) & _MASK].get(key, _ABSENT) is value:
+                return
             self._touch(key)
         else:
             self._check(key, value)
@@ -146,6 +155,19 @@ class StepState(MutableMapping[str, Json]):
         self.used = True
         for shard in self._shards:
             yield from shard
+
+    def items(self) -> ItemsView[str, Json]:
+        """As of any mapping; without a look-up for each key."""
+        return _Items(self)
+
+    def pairs(self) -> Iterator[tuple[str, Json]]:
+        """What `items()` iterates over."""
+        self.used = True
+        for shard in self._shards:
+            for key, value in shard.items():
+                if type(value) not in _FIXED:
+                    self._touch_loose(key)
+                yield key, value
 
     def __len__(self) -> int:
         self.used = True

@@ -27,6 +27,7 @@ _ROW_KEYS = 512
 _SLACK = 1_024
 """Out-of-date entries that a small log may hold, so that a state of one key isn't cleaned at each cut."""
 _DIGITS = 16
+_PARTS = 64
 
 
 @attrs.frozen
@@ -59,6 +60,11 @@ class StepLog:
     """Of each row how many entries it has, and the keys that it sets. Tuples of texts: nothing here is looked
     at by Python's garbage collector."""
     _entries: int = 0
+    _until: int = 0
+    """The rows before this one are to be taken away; there are none while nothing is cleaned."""
+    _newer: list[set[str]] = attrs.field(factory=list)
+    """While there are, the keys that rows from there on tell of, so that what older ones say of them is out of
+    date. In parts, since one large set would stop the loop when it grows."""
 
     @property
     def next(self) -> int:
@@ -89,25 +95,35 @@ class StepLog:
     def _note(self, put: Mapping[str, Json], gone: Sequence[str]) -> None:
         self._rows.append((len(put) + len(gone), tuple(put)))
         self._entries += len(put) + len(gone)
+        if self._newer:
+            for keys in (put, gone):
+                for key in keys:
+                    self._newer[hash(key) % _PARTS].add(key)
 
     def _clean(
         self, put: dict[str, Json], gone: int, live: int, current: Callable[[str], Json]
     ) -> list[Change]:
-        """Take the oldest rows away while more than half of the log is out of date, and add to `put` what of
-        them is in use. At most about twice as much as has changed, so that no cut pays for those before it.
+        """Once more than half of the log is out of date, take the oldest rows away until a third is, and add to
+        `put` what of them holds still. At most about twice as much as has changed, so that no cut pays for those
+        before it; what comes meanwhile keeps the log below three times what is live.
 
         The oldest row's deletions can go with it, since nothing older is left that they would delete.
         """
+        if not self._newer and self._entries + len(put) + gone > 2 * live + _SLACK:
+            self._until, self._newer = self.next, [set() for _ in range(_PARTS)]
         changes: list[Change] = []
         budget = 2 * (len(put) + gone)
-        while self._rows and budget > 0 and self._entries + len(put) + gone > 2 * live + _SLACK:
+        while self._newer and budget > 0:
+            if self.first >= self._until or self._entries + len(put) + gone <= 1.5 * live + _SLACK / 2:
+                self._newer = []
+                break
             size, keys = self._rows.popleft()
             changes.append(Delete(_namespace(self.pipeline), _key(self.step, self.first)))
             self.first += 1
             self._entries -= size
             budget -= size
             for key in keys:
-                if key not in put:
+                if key not in put and key not in self._newer[hash(key) % _PARTS]:
                     try:
                         put[key] = current(key)
                     except KeyError:
