@@ -83,7 +83,6 @@ class Reader:
                     await self._read_stream()
         except Exception as error:  # noqa: BLE001  - the writer raises it in source order
             if self.intake.ended is None:
-                await self.intake.until_released()
                 self.intake.fail(leaf(error))
             else:
                 self.late = leaf(error)

@@ -29,6 +29,11 @@ class Store(CountingStore):
         for _, error in due:
             raise error
 
+    @property
+    def last(self) -> Checkpoint:
+        """What was saved or amended last."""
+        return max((*self.saved, *self.completed), key=lambda each: each.saved_at)
+
 
 @attrs.define(eq=False)
 class Rig:
@@ -308,9 +313,10 @@ def test_before_the_first_record_a_replay_saves_the_place_that_it_keeps() -> Non
     virtually(test)
 
 
-def test_behind_a_completed_run_a_replay_leaves_it_completed() -> None:
+@pytest.mark.parametrize("letters", [4, 5])
+def test_behind_a_completed_run_a_replay_leaves_it_completed(letters: int) -> None:
     async def test(rig: Rig) -> None:
-        rig.bad = set(range(5))
+        rig.bad = set(range(letters))
         sink, source = MemorySink(), rig.source(6)
         bound = rig.build(
             Pipeline(source, name="p").map(rig.check).to(sink), checkpoint_every=2, batch_size=1
@@ -321,16 +327,17 @@ def test_behind_a_completed_run_a_replay_leaves_it_completed() -> None:
             await trio.sleep(5)
             rig.store.saved.clear()
             rig.store.completed.clear()
-            assert (await handle.replay()).written == 4
+            assert (await handle.replay()).written == letters - 1
             # Opened again before the first letter is written, the end again behind the last.
-            assert [each.completed for each in rig.store.completed] == [False]
-            assert [each.completed for each in rig.store.saved] == [False, False, True]
+            assert [each.completed for each in rig.store.saved][:2] == [False, False]
+            assert not rig.store.completed[0].completed
+            assert rig.store.last.completed
             rig.bad.clear()
             assert (await handle.replay()).written == 1
-            assert [each.completed for each in rig.store.completed] == [False, False]
+            assert rig.store.last.completed
             summary = await handle.wait()
         assert summary.read == 2
-        assert ids(sink.records) == [5, 1, 2, 3, 4, 0, 6, 7]
+        assert ids(sink.records) == [*range(letters, 6), *range(1, letters), 0, 6, 7]
         last = await rig.store.load("p")
         assert last is not None
         assert (last.ordinal, last.completed) == (8, True)
@@ -467,36 +474,109 @@ def test_a_caller_that_is_cancelled_ends_its_replay_in_order_and_the_run_goes_on
     virtually(test)
 
 
-def test_the_end_of_the_source_and_its_error_wait_for_the_replay() -> None:
-    for fails in (False, True):
+@pytest.mark.parametrize("block", [None, 4])
+def test_what_comes_during_a_replay_waits_for_its_end(block: int | None) -> None:
+    async def test(rig: Rig) -> None:
+        rig.bad = {1, 2}
+        sink = MemorySink()
+        source = Records(12, block=block, delay=lambda number: 6.0 if number == 4 else 0)
+        pipeline = Pipeline(source, name="p").map(slow(rig)).pipe(Dedupe(), name="d")
+        bound = rig.build(pipeline.to(sink), checkpoint_every=2)
+        async with running(bound) as handle:
+            await trio.sleep(5)
+            rig.bad.clear()
+            assert (await handle.replay()).written == 2  # from 5 s to 7 s; 4 and those behind it come at 6 s
+            assert ids(sink.records) == [0, 3, 1, 2]
+        assert ids(sink.records) == [0, 3, 1, 2, *range(4, 12)]
+        for each in rig.store.saved:  # no state has seen what the checkpoint doesn't cover
+            assert set(each.states["d"]["snapshot"]) <= set(range(each.ordinal))
 
-        async def test(rig: Rig, fails: bool = fails) -> None:
-            rig.bad = {1, 2}
-            sink = MemorySink()
-            source = Records(4, delay=lambda number: 6.0 if number == 3 else 0, fail_at=4 if fails else None)
-            pipeline = Pipeline(source, name="p").map(slow(rig)).pipe(Dedupe(), name="d").to(sink)
-            bound = rig.build(pipeline)
-            replayed: list[Any] = []
+    virtually(test)
 
-            async def run(*, task_status: Any) -> None:
-                try:
-                    await bound.run(task_status=task_status)
-                except RuntimeError as error:
-                    assert fails
-                    assert str(error) == "the source broke"
 
-            async with trio.open_nursery() as nursery:
-                handle = await nursery.start(run)
-                await trio.sleep(5)
-                rig.bad.clear()
-                replayed.append(await handle.replay())
-            assert replayed[0].written == 2
-            assert ids(sink.records) == [0, 1, 2, 3]
-            last = await rig.store.load("p")
-            assert last is not None
-            assert last.states["d"]["snapshot"] == ([0, 1, 2] if fails else [0, 1, 2, 3])
+class Ending(Records):
+    """Takes its time over its end."""
 
-        virtually(test)
+    async def stream(self) -> AsyncGenerator[Any]:
+        async for record in super().stream():
+            yield record
+        await trio.sleep(6)
+        if self.fail_at == -1:
+            raise self.error
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_end_of_the_source_and_its_error_come_behind_the_replay(fails: bool) -> None:
+    class Last:
+        given: list[Any]
+
+        def __init__(self) -> None:
+            self.given = []
+
+        def process(self, record: Any) -> Any:
+            self.given.append(record["id"])
+            return record
+
+        def finish(self) -> list[Any]:
+            return [{"id": f"end of {len(self.given)}"}]
+
+    async def test(rig: Rig) -> None:
+        rig.bad = {1, 2}
+        sink = MemorySink()
+        source = Ending(4, fail_at=-1 if fails else None)
+        pipeline = Pipeline(source, name="p").map(slow(rig)).pipe(Dedupe(), name="d").pipe(Last())
+        bound = rig.build(pipeline.to(sink))
+
+        async def ask(handle: Any) -> None:
+            rig.bad.clear()
+            assert (await handle.replay()).written == 2  # from 5 s to 7 s; the source ends at 6 s
+
+        raised = await ended(bound, ask)
+        assert [str(error) for error in raised] == (["the source broke"] if fails else [])
+        assert ids(sink.records) == [0, 3, 1, 2, *([] if fails else ["end of 4"])]
+        last = await rig.store.load("p")
+        assert last is not None
+        assert last.completed is not fails
+        assert last.states["d"]["snapshot"] == [0, 1, 2, 3]
+
+    virtually(test)
+
+
+def test_what_waits_in_a_sink_for_more_records_waits_on_through_a_replay() -> None:
+    class Waiting(MemorySink):
+        def finish(self) -> None:
+            self.records.append({"id": "finished"})
+
+    async def test(rig: Rig) -> None:
+        rig.bad, rig.waits = {1}, {3}
+        sink = Waiting()
+        bound = rig.build(Pipeline(rig.source(4), name="p").map(rig.check).to(sink))
+        async with running(bound) as handle:
+            await trio.sleep(5)
+            rig.bad.clear()
+            await handle.replay()
+        assert ids(sink.records) == [0, 2, 1, 3, "finished"]
+
+    virtually(test)
+
+
+def test_letters_on_another_state_go_once_they_are_delivered() -> None:
+    async def test(rig: Rig) -> None:
+        rig.bad, rig.waits = {1, 2}, {4}
+        other = StateDLQSink(MemoryBackend())
+        sink = MemorySink()
+        bound = rig.build(Pipeline(rig.source(5), name="p").map(rig.check).to(sink), dlq=other)
+        async with running(bound) as handle:
+            await trio.sleep(5)
+            rig.bad = {2}
+            assert (await handle.replay()).written == 1
+            assert [each.attempts async for each in other.read("p")] == [2]
+            rig.bad.clear()
+            assert (await handle.replay()).written == 1
+            assert [each async for each in other.read("p")] == []
+        assert ids(sink.records) == [0, 3, 1, 2, 4]
+
+    virtually(test)
 
 
 # What is refused.
@@ -581,7 +661,7 @@ def test_a_replay_is_no_run_to_replay_in() -> None:
 # Errors.
 
 
-async def ended(bound: Any, source: Any, ask: Callable[[Any], Awaitable[None]]) -> list[BaseException]:
+async def ended(bound: Any, ask: Callable[[Any], Awaitable[None]]) -> list[BaseException]:
     """Run, ask something of the handle; what the run raised."""
     raised: list[BaseException] = []
 
@@ -654,7 +734,7 @@ def test_an_error_or_a_crash_at_any_step_of_it_loses_and_repeats_nothing(
                 await handle.replay()
             assert raised.value.__cause__ is error
 
-        raised = await ended(bound, source, ask)
+        raised = await ended(bound, ask)
         rig.store.fail_at.clear()
         sink.armed = ["", 0, None]
         if raised:
@@ -688,7 +768,7 @@ def test_an_error_in_it_says_that_it_was_a_replayed_letters() -> None:
             with pytest.raises(AgoraError):
                 await handle.replay()
 
-        [error] = await ended(bound, source, ask)
+        [error] = await ended(bound, ask)
         assert isinstance(error, OSError)
         assert "stage middleware:late, replayed letter 0" in error.__notes__[0]
         assert await rig.left() == [(1, 1)]
