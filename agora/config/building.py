@@ -65,6 +65,8 @@ def _build(config: PipelineConfig, name: str, problems: _Collector) -> BoundPipe
     pipeline: Pipeline | None = None
     with problems.at("source"):
         source = _source(config.source.part.make(state))
+        if hasattr(source, "base"):
+            source.base = problems.config.path.absolute().parent
         pipeline = Pipeline(source, name=name, on_error=config.source.on_error)
     for index, step in enumerate(config.middlewares):
         with problems.at("middlewares", index):

@@ -221,8 +221,8 @@ class Opening:
         identity = source.identity() if hasattr(source, "identity") else None
         if resumed is not None and not self.allow_source_change and not _same(identity, resumed.source):
             raise SourceChanged(
-                f"pipeline {self.spec.name!r}: the source is not the one of the checkpoint. It was\n  "
-                f"{json.dumps(resumed.source)}\nand is now\n  {json.dumps(identity)}\n"
+                f"pipeline {self.spec.name!r}: the source is not the one of the checkpoint, which was made at record "
+                f"{resumed.ordinal:,} of {_differences(resumed.source, identity)}. "
                 "Go on at the saved position with allow_source_change=True (--allow-source-change), or start "
                 "over with restart=True (--restart)."
             )
@@ -313,6 +313,15 @@ class Opening:
             span=span,
             count=add,
         )
+
+
+def _differences(was: Json, now: Json) -> str:
+    """What is different between two identities, for people; both whole where they aren't of one shape."""
+    if not (isinstance(was, dict) and isinstance(now, dict)):
+        return f"{json.dumps(was)} and not of {json.dumps(now)}"
+    keys = [key for key in {**was, **now} if not _same(was.get(key), now.get(key))]
+    old, new = (", ".join(f"{key} = {json.dumps(each.get(key))}" for key in keys) for each in (was, now))
+    return f"a source with {old}; now it has {new}"
 
 
 def _same(one: Json, two: Json) -> bool:

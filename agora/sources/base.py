@@ -23,6 +23,9 @@ Members that opt in:
 `allow_change: bool`
     The engine sets it before `prepare_resume`: with True (`allow_source_change=True`) the source goes on at the
     position though what was read before it isn't what it was.
+`base: Path | None`
+    A config file sets it to its directory. What is below it is then named relative to it, in `identity` and positions:
+    a project that was moved as a whole is the same source.
 `convert(record) -> record`
     Synchronous. Makes a record of the `original` of a replayable `Malformed`, as reading would today; raises where it
     still doesn't fit. Used by replay.

@@ -74,6 +74,8 @@ class CsvSource:
     )
     allow_change: bool = attrs.field(default=False, init=False)
     """Set before `prepare_resume`: go on at the position though the files aren't what they were."""
+    base: Path | None = attrs.field(default=None, init=False)
+    """Set by a config file, to its directory: what is below it is named relative to it in identity and positions."""
     supports_checkpoint: ClassVar[bool] = True
     _dialect: Dialect = attrs.field(init=False, repr=False)
     _run: FileRun = attrs.field(init=False, repr=False)
@@ -98,7 +100,7 @@ class CsvSource:
 
     async def prepare_resume(self, position: Position) -> None:
         """Open the first file at `position`; `SourceChanged` where what was read isn't there any more."""
-        await self._run.prepare(position, allow_change=self.allow_change)
+        await self._run.prepare(position, allow_change=self.allow_change, base=self.base)
 
     async def close(self) -> None:
         """Close what `prepare_resume` opened and no stream has taken over."""
@@ -109,7 +111,7 @@ class CsvSource:
         runs."""
         return {
             "type": "csv",
-            "paths": list(self._run.patterns),
+            "paths": self._run.names(self.base),
             "header": self.header,
             "columns": None if self.columns is None else list(self.columns),
             "delimiter": self.delimiter,

@@ -11,10 +11,10 @@ import attrs
 
 from agora import seam
 from agora.errors import AgoraError
-from agora.records import Position, Record
+from agora.records import Json, Position, Record
 from agora.seam import Files
 from agora.sources.base import Block
-from agora.sources.paths import InputFile, PathOption, covers, expand, patterns_of
+from agora.sources.paths import InputFile, PathOption, above, below, covers, expand, patterns_of
 from agora.sources.resume import FilePosition, Resume, plan
 from agora.sources.rows import Place
 
@@ -76,6 +76,7 @@ class FileRun:
     missing_ok: bool
     open: OpenFile
     place: Place = attrs.field(factory=Place, init=False)
+    _base: Path | None = attrs.field(default=None, init=False)
     _resume: Resume | None = attrs.field(default=None, init=False)
     _opened: OpenedFile | None = attrs.field(default=None, init=False)
 
@@ -83,9 +84,14 @@ class FileRun:
     def of(cls, path: PathOption, *, missing_ok: bool, open: OpenFile) -> "FileRun":  # noqa: A002 - the field's name
         return cls(patterns_of(path), missing_ok, open)
 
-    async def prepare(self, position: Position, *, allow_change: bool) -> None:
+    def names(self, base: Path | None) -> list[Json]:
+        """The paths and globs, for an identity."""
+        return [below(base, pattern) for pattern in self.patterns]
+
+    async def prepare(self, position: Position, *, allow_change: bool, base: Path | None = None) -> None:
         """Find the files, and go to `position` in the first of them. A trio checkpoint."""
         self.close()
+        self._base = base
         self.place.start(position)
         machine = seam.current()
         self._resume, self._opened = await machine.in_thread(
@@ -113,7 +119,7 @@ class FileRun:
                         await machine.in_thread(opened.read)
                     piece = opened.take()
                     if piece.rows:
-                        block = _block(piece, finished)
+                        block = self._block(piece, finished)
                         self.place.block, self.place.taken = block, len(block.rows)
                         yield block
                 if opened.failure is not None:
@@ -141,18 +147,24 @@ class FileRun:
         self, files: Files, position: Position, *, allow_change: bool
     ) -> tuple[Resume, OpenedFile | None]:
         found = expand(self.patterns, missing_ok=self.missing_ok, empty_ok=position is not None)
-        resume = plan(found, position, _size, allow_change=allow_change)
+        start = None if position is None else FilePosition.from_json(position).renamed(self._above)
+        resume = plan(found, start, _size, allow_change=allow_change)
         if resume.start is None:
             return resume, None
         return resume, self.open(files, resume.files[0], resume.start, allow_change=allow_change)
 
+    def _block(self, piece: Piece, finished: Mapping[str, int]) -> Block:
+        def position(n: int) -> Position:
+            return attrs.evolve(piece.position(n), finished=finished).renamed(self._below).to_json()
+
+        return Block(piece.rows, position, piece.original, piece.malformed)
+
+    def _below(self, name: str) -> str:
+        return below(self._base, name)
+
+    def _above(self, name: str) -> str:
+        return above(self._base, name)
+
 
 def _size(file: InputFile) -> int:
     return file.path.stat().st_size
-
-
-def _block(piece: Piece, finished: Mapping[str, int]) -> Block:
-    def position(n: int) -> Position:
-        return attrs.evolve(piece.position(n), finished=finished).to_json()
-
-    return Block(piece.rows, position, piece.original, piece.malformed)

@@ -58,6 +58,8 @@ class JsonLinesSource:
     )
     allow_change: bool = attrs.field(default=False, init=False)
     """Set before `prepare_resume`: go on at the position though the files aren't what they were."""
+    base: Path | None = attrs.field(default=None, init=False)
+    """Set by a config file, to its directory: what is below it is named relative to it in identity and positions."""
     supports_checkpoint: ClassVar[bool] = True
     _types: Mapping[str, Conversion] = attrs.field(init=False, repr=False)
     _schema: Conversion | None = attrs.field(init=False, repr=False)
@@ -87,7 +89,7 @@ class JsonLinesSource:
 
     async def prepare_resume(self, position: Position) -> None:
         """Open the first file at `position`; `SourceChanged` where what was read isn't there any more."""
-        await self._run.prepare(position, allow_change=self.allow_change)
+        await self._run.prepare(position, allow_change=self.allow_change, base=self.base)
 
     async def close(self) -> None:
         """Close what `prepare_resume` opened and no stream has taken over."""
@@ -95,7 +97,7 @@ class JsonLinesSource:
 
     def identity(self) -> Json:
         """The paths. Types may change between two runs."""
-        return {"type": "jsonl", "paths": list(self._run.patterns)}
+        return {"type": "jsonl", "paths": self._run.names(self.base)}
 
     def convert(self, record: Mapping[str, Any]) -> Record:
         """A decoded object with today's types and schema; raises `AgoraError` or `ValueError` where one

@@ -53,6 +53,8 @@ class ParquetSource:
     )
     allow_change: bool = attrs.field(default=False, init=False)
     """Set before `prepare_resume`: go on at the position though the files aren't what they were."""
+    base: Path | None = attrs.field(default=None, init=False)
+    """Set by a config file, to its directory: what is below it is named relative to it in identity and positions."""
     supports_checkpoint: ClassVar[bool] = True
     _schema: Conversion | None = attrs.field(init=False, repr=False)
     _run: FileRun = attrs.field(init=False, repr=False)
@@ -86,7 +88,7 @@ class ParquetSource:
 
     async def prepare_resume(self, position: Position) -> None:
         """Open the first file at `position`; `SourceChanged` where it isn't the file that was read."""
-        await self._run.prepare(position, allow_change=self.allow_change)
+        await self._run.prepare(position, allow_change=self.allow_change, base=self.base)
 
     async def close(self) -> None:
         """Close what `prepare_resume` opened and no stream has taken over."""
@@ -94,7 +96,7 @@ class ParquetSource:
 
     def identity(self) -> Json:
         """The paths. Columns and schema may change between two runs."""
-        return {"type": "parquet", "paths": list(self._run.patterns)}
+        return {"type": "parquet", "paths": self._run.names(self.base)}
 
     def convert(self, record: Mapping[str, Any]) -> Record:
         """A row with today's schema; raises `ValueError` where it doesn't fit."""

@@ -20,7 +20,7 @@ from agora.sources.convert import Conversion, converted
 from agora.sources.filerun import OpenedFile, Piece
 from agora.sources.paths import InputFile
 from agora.sources.reader import HEAD, TAIL, open_file, size_of
-from agora.sources.resume import FilePosition, Fingerprint, changed, check_head, check_tail
+from agora.sources.resume import FilePosition, Fingerprint, check_head, check_size, check_tail
 
 __all__ = ["open_parquet"]
 
@@ -174,6 +174,7 @@ class _ParquetFile:
             head=self.head,
             tail=self.tail,
             end=last,
+            rows=True,
         )
 
     def _records(self, batch: Any, where: str, row: int) -> list[Record]:
@@ -231,9 +232,8 @@ def open_parquet(
         handle.seek(0)
         if start is not None and not allow_change:
             check_head(start, size=size, head=head)
-            if size != start.size:
-                changed(f"{start.name} had {start.size} bytes; now it has {size}")
-            check_tail(start, reached=start.offset, tail=tail)
+            check_size(start, size, wrong=size != start.size)
+            check_tail(start, reached=start.offset, tail=tail, size=size)
         opened = _ParquetFile(file, size, Fingerprint.of(head), Fingerprint.of(tail), handle, schema, columns)
         opened.open()
         if start is not None:

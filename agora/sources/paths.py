@@ -14,7 +14,7 @@ import attrs
 
 from agora.errors import AgoraError, ConfigError
 
-__all__ = ["InputFile", "PathOption", "covers", "expand", "patterns_of"]
+__all__ = ["InputFile", "PathOption", "above", "below", "covers", "expand", "patterns_of"]
 
 PathOption: TypeAlias = str | Path | Sequence[str | Path]
 """A path, a glob, or several of them."""
@@ -43,6 +43,17 @@ def patterns_of(option: PathOption) -> list[str]:
     if not items or not all(isinstance(item, str | os.PathLike) and os.fspath(item) for item in items):
         raise ConfigError(f"path must be a path, a glob or a list of them, not {option!r}")
     return [os.path.normpath(os.fspath(item)) for item in items]
+
+
+def below(base: Path | None, name: str) -> str:
+    """The name relative to `base`, where it is below it."""
+    start = "" if base is None else os.path.join(os.path.normpath(base), "")
+    return name.removeprefix(start)
+
+
+def above(base: Path | None, name: str) -> str:
+    """What `below` was given."""
+    return name if base is None else os.path.normpath(os.path.join(base, name))
 
 
 def expand(patterns: Sequence[str], *, missing_ok: bool, empty_ok: bool = False) -> list[InputFile]:

@@ -1,8 +1,11 @@
 """Where a run of files stands, as a JSON-able position, and whether the files are still those it was made
 with.
 
-A position holds what a bounded look can check: sizes, and fingerprints of the first 64 KiB and of the 4 KiB
-before the offset. Everything is pure, given the listing and the bytes.
+A position holds what a bounded look can check: the size, and fingerprints of the first 64 KiB of what was read and
+of the last 4 KiB of it; of Parquet, the exact size, and fingerprints of the first 64 KiB and the last 4 KiB of the
+file, which hold its footer. Names and times of change are no evidence: a file of the same size and time is refused if
+those bytes are others. A change between them goes unnoticed: to find it all that was read would have to be read
+again. Everything is pure, given the listing and the bytes.
 """
 
 import hashlib
@@ -15,7 +18,16 @@ from agora.errors import SourceChanged
 from agora.records import Position
 from agora.sources.paths import InputFile
 
-__all__ = ["FilePosition", "Fingerprint", "Resume", "changed", "check_head", "check_tail", "plan"]
+__all__ = [
+    "FilePosition",
+    "Fingerprint",
+    "Resume",
+    "changed",
+    "check_head",
+    "check_size",
+    "check_tail",
+    "plan",
+]
 
 _WAYS = (
     "To go on at the saved place nevertheless: allow_source_change=True (--allow-source-change); "
@@ -60,9 +72,22 @@ class FilePosition:
     finished: Mapping[str, int] = attrs.field(factory=dict)
     """Sizes of the files that were read before this one."""
 
+    rows: bool = False
+    """`offset` counts rows of a row group."""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"row {self.offset:,} of row group {self.line:,}" if self.rows else f"byte {self.offset:,}"
+
     @property
     def file(self) -> InputFile:
         return InputFile(self.item, self.name)
+
+    def renamed(self, name: Callable[[str], str]) -> "FilePosition":
+        """With other names of the same files."""
+        finished = {name(file): size for file, size in self.finished.items()}
+        return attrs.evolve(self, name=name(self.name), finished=finished)
 
     def to_json(self) -> Position:
         return attrs.asdict(self)
@@ -88,12 +113,15 @@ class Resume:
 
 
 def plan(
-    files: Sequence[InputFile], position: Position, size_of: Callable[[InputFile], int], *, allow_change: bool
+    files: Sequence[InputFile],
+    start: FilePosition | None,
+    size_of: Callable[[InputFile], int],
+    *,
+    allow_change: bool,
 ) -> Resume:
-    """Which files are left behind `position`; `SourceChanged` where those before it aren't what they were."""
-    if position is None:
+    """Which files are left behind `start`; `SourceChanged` where those before it aren't what they were."""
+    if start is None:
         return Resume(files, None, {})
-    start = FilePosition.from_json(position)
     finished: dict[str, int] = {}
     for file in files:
         if file.key >= start.file.key:
@@ -105,33 +133,41 @@ def plan(
             continue
         if was is None:
             changed(f"{file.name} is new, but its place is before {start.name}, which was read already")
-        changed(f"{file.name} was read when it had {was} bytes; now it has {size}")
+        changed(f"{file.name} was read to its end when it had {was:,} bytes; now it has {size:,}")
     left = [file for file in files if file.key >= start.file.key]
     if left and left[0] == start.file:
         return Resume(left, start, finished)
     if not (start.end or allow_change):
-        changed(f"{start.name} was read up to byte {start.offset}; now it is gone")
+        changed(f"{start.name} was read up to {start.place}, of {start.size:,} bytes; now it is gone")
     return Resume(left, None, finished)
 
 
 def check_head(start: FilePosition, *, size: int, head: bytes) -> None:
     """`SourceChanged` if the file is shorter than it was, or begins differently."""
-    if size < start.size:
-        changed(f"{start.name} had {start.size} bytes; now it has {size}")
-    _compare(start, "begins", start.head, head[: start.head.size])
+    check_size(start, size, wrong=size < start.size)
+    _compare(start, "begins", start.head, head[: start.head.size], size)
 
 
-def check_tail(start: FilePosition, *, reached: int, tail: bytes) -> None:
+def check_size(start: FilePosition, size: int, *, wrong: bool) -> None:
+    """`SourceChanged` if the size is `wrong`."""
+    if wrong:
+        changed(
+            f"{start.name} had {start.size:,} bytes when it was read up to {start.place}; now it has {size:,}"
+        )
+
+
+def check_tail(start: FilePosition, *, reached: int, tail: bytes, size: int) -> None:
     """`SourceChanged` if the content ends before the place, or is different just before it."""
     if reached < start.offset:
-        changed(f"{start.name} was read up to byte {start.offset}; now its content ends at byte {reached}")
-    _compare(start, "goes on", start.tail, tail)
+        changed(f"{start.name} was read up to {start.place}; now its content ends at byte {reached:,}")
+    _compare(start, "goes on", start.tail, tail, size)
 
 
-def _compare(start: FilePosition, part: str, was: Fingerprint, data: bytes) -> None:
+def _compare(start: FilePosition, part: str, was: Fingerprint, data: bytes, size: int) -> None:
     now = Fingerprint.of(data)
     if now != was:
         changed(
-            f"{start.name} isn't the file that was read up to byte {start.offset}: it {part} differently "
-            f"(the fingerprint of {was.size} bytes was {was.digest}, now it is {now.digest})"
+            f"{start.name} isn't the file that was read up to {start.place}: it {part} differently. It had "
+            f"{start.size:,} bytes, with the fingerprint {was.digest} of {was.size:,} of them; now it has {size:,}, "
+            f"with {now.digest}"
         )

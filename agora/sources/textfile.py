@@ -159,7 +159,7 @@ def _go_to(text: _TextFile, parser: TextParser, start: FilePosition, *, allow_ch
     text.offset, text.tail = reader.skip_to(start.offset)
     text.line = start.line
     if not allow_change:
-        check_tail(start, reached=text.offset, tail=text.tail)
+        check_tail(start, reached=text.offset, tail=text.tail, size=reader.size)
     following = reader.peek(TAIL)[:TAIL]
     if not following:
         return

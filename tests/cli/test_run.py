@@ -287,3 +287,16 @@ def test_letters_in_a_file_are_told_without_a_command_that_cannot_read_them(agor
     done = agora("run", "p.toml", "--fail-on-dead-letters")
     assert done.returncode == 3
     assert done.stderr == "agora: 2 of 10 records were dead-lettered\n"
+
+
+def test_a_project_that_was_moved_as_a_whole_goes_on(agora, directory, tmp_path, monkeypatch):
+    assert agora("run", "orders.toml", "--max-records", "4").returncode == 0
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for path in list(directory.iterdir()):
+        if path != moved:
+            path.rename(moved / path.name)
+    monkeypatch.chdir(moved)
+    done = agora("run", "orders.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["read"] == 6
