@@ -10,12 +10,15 @@ from typing import Any
 import attrs
 import trio
 
-from agora import PipelineBusy, SinkChanged, seam
+from agora import BoundPipeline, PipelineBusy, SinkChanged
 from agora.state import lease
+from agora.testing.faults import observing
 
+from . import fickle, variants
+from .fickle import FICKLE
 from .phases import Phase, Recorder, Strike
-from .variants import VARIANTS, build
-from .watching import WatchedSeam, watching_sqlite
+from .variants import VARIANTS
+from .watching import Strikes
 
 __all__ = [
     "BUSY",
@@ -27,6 +30,7 @@ __all__ = [
     "STOPPED",
     "STRUCK",
     "Request",
+    "built",
     "run",
     "shorten_lease",
     "watched",
@@ -66,10 +70,17 @@ class Request:
 
 @contextlib.contextmanager
 def watched(strike: Strike | None) -> Iterator[Recorder]:
-    """The machine, watched, for what is built and run in this context."""
+    """Notes for what is built and run in this context. Without a strike of its own it works on the plain machine."""
     recorder = Recorder.open(Path(NOTES), strike)
-    with seam.use(WatchedSeam(recorder)), watching_sqlite(recorder):
+    with contextlib.nullcontext() if strike is None else observing(Strikes(recorder)):
         yield recorder
+
+
+def built(request: Request, recorder: Recorder) -> BoundPipeline:
+    """The pipeline that is to run."""
+    if request.variant in FICKLE:
+        return fickle.build(FICKLE[request.variant], recorder, request.attempt)
+    return variants.build(VARIANTS[request.variant], recorder)
 
 
 def shorten_lease(unit: float) -> None:
@@ -84,14 +95,13 @@ def run(request: Request) -> int:
     if request.lease is not None:
         shorten_lease(request.lease)
     with watched(request.strike) as recorder:
-        bound = build(VARIANTS[request.variant], recorder)
+        bound = built(request, recorder)
         recorder.enter(Phase.OPENING)
         start = partial(bound.run, max_records=request.max_records, restart=request.restart)
         try:
             summary = trio.run(start)
-        except PipelineBusy:
-            if recorder.struck:
-                raise
+        except PipelineBusy as error:
+            print(error)
             return BUSY
         except SinkChanged as error:
             print(error)
@@ -100,4 +110,7 @@ def run(request: Request) -> int:
             if recorder.struck:
                 return STRUCK
             raise
+    settled = summary.written + summary.dropped + summary.dead_lettered
+    if not any(step.multiplies for step in bound.chain.steps):
+        assert summary.read == settled, f"read {summary.read}, of which {settled} have an outcome"
     return COMPLETED if summary.status == "completed" else STOPPED

@@ -7,11 +7,19 @@ import pytest
 
 from .changing import RECORDS
 from .dying import Mortals
+from .forkserver import ForkServer
 
 
 @pytest.fixture(scope="module")
 def mortals() -> Iterator[Mortals]:
     with Mortals() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServer]:
+    """Forks runs of the campaigns' pipelines; one for all tests, since its imports cost a second or two."""
+    with ForkServer() as server:
         yield server
 
 

@@ -59,10 +59,13 @@ class Strike:
     nth: int
     later: float | None = None
     how: Literal["kill", "stop", "error"] = "kill"
+    point: str | None = None
+    """Only events of this kind count: `"enter"` or `"leave"` the phase, `"middle"` of a write, `"call"`."""
 
 
 def make_notes(path: Path) -> None:
-    """An empty file of notes."""
+    """An empty file of notes; a new one, as a run that is frozen keeps its own."""
+    path.unlink(missing_ok=True)
     path.write_bytes(bytes(_SIZE))
 
 
@@ -86,6 +89,8 @@ class Recorder:
     _strike: Strike | None
     struck: bool = False
     """Whether a strike that is an error was carried out."""
+    _met: int = 0
+    """Events that the strike counts."""
 
     @classmethod
     def open(cls, path: Path, strike: Strike | None) -> "Recorder":
@@ -102,7 +107,7 @@ class Recorder:
 
     def enter(self, phase: Phase) -> None:
         self._map[phase] += 1
-        self.event()
+        self.event("enter")
 
     def leave(self, phase: Phase) -> None:
         self._map[phase] -= 1
@@ -116,26 +121,34 @@ class Recorder:
         self.enter(phase)
         try:
             yield
-            self.event()
+            self.event("leave")
         finally:
             self.leave(phase)
         self.event()
 
-    def event(self, *, fallible: bool = True) -> None:
-        """A moment at which the process may end; `fallible`: or the call that it is in may fail."""
+    def event(self, point: str = "call") -> None:
+        """A moment at which the process may end, or the call that it is in may fail."""
+        if self.due(point):
+            self.strike()
+
+    def due(self, point: str) -> bool:
+        """Count the event; whether the strike falls here."""
         phase = self.phase
         place = _COUNTS + 4 * phase
-        count = struct.unpack_from("<I", self._map, place)[0] + 1
-        struct.pack_into("<I", self._map, place, count)
+        struct.pack_into("<I", self._map, place, struct.unpack_from("<I", self._map, place)[0] + 1)
         strike = self._strike
-        if strike is None or strike.phase != phase or count < strike.nth:
-            return
+        if strike is None or strike.phase != phase or strike.point not in (None, point):
+            return False
+        self._met += 1
+        return self._met >= strike.nth
+
+    def strike(self) -> None:
+        """Once. Returns where the process was stopped and goes on, or ends a moment later."""
+        strike, self._strike = self._strike, None
+        assert strike is not None
         if strike.how == "error":
-            if fallible:
-                self._strike, self.struck = None, True
-                raise Struck(5, f"struck at event {count} of {phase.name}")
-            return
-        self._strike = None
+            self.struck = True
+            raise Struck(5, f"struck at event {self._met} of {self.phase.name}")
         number = signal.SIGKILL if strike.how == "kill" else signal.SIGSTOP
         if strike.later is None:
             os.kill(os.getpid(), number)

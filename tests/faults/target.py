@@ -4,9 +4,8 @@ import contextlib
 import json
 import os
 
-from .child import REQUEST, Request, shorten_lease, watched
+from .child import REQUEST, Request, built, shorten_lease, watched
 from .phases import Phase
-from .variants import VARIANTS, build
 
 __all__ = ["pipeline"]
 
@@ -14,5 +13,5 @@ _request = Request.from_json(json.loads(os.environ[REQUEST]))
 if _request.lease is not None:
     shorten_lease(_request.lease)
 _recorder = contextlib.ExitStack().enter_context(watched(_request.strike))  # for as long as the process lives
-pipeline = build(VARIANTS[_request.variant], _recorder)
+pipeline = built(_request, _recorder)
 _recorder.enter(Phase.OPENING)

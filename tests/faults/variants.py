@@ -6,6 +6,7 @@ A run works in the folder that is current: what it reads is `in*`, what it write
 import gzip
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -26,15 +27,19 @@ from .phases import Recorder
 from .watching import WatchedSink, WatchedSource, WatchedStore
 
 __all__ = [
+    "EVERY",
     "NAME",
+    "RECORDS",
+    "SECOND",
+    "SINKS",
     "VARIANTS",
-    "Outcome",
     "Variant",
+    "Verdict",
     "build",
     "feed",
-    "outcome",
-    "read_letters",
+    "letters_of",
     "read_output",
+    "sink_of",
 ]
 
 NAME = "campaign"
@@ -57,21 +62,36 @@ class Variant:
     """How a step numbers the records that it sees, and keeps its count."""
     suffix: str = ""
     """Of compressed output."""
+    broken: bool = True
+    """Whether lines of the source can't be read."""
 
     @property
     def name(self) -> str:
         mode = "linear" if self.concurrency == 1 else "buffered"
         return "-".join(filter(None, (self.source, self.sink + self.suffix, mode, self.state)))
 
+    @property
+    def model(self) -> "Variant":
+        """The one whose undisturbed runs say what has to come out: what is buffered has to give the same."""
+        return attrs.evolve(self, concurrency=1)
+
+    def feed(self, folder: Path, *, leg: int) -> None:
+        feed(self, folder, leg=leg)
+
+    def judge(self, folder: Path, expected: "Verdict | None") -> "Verdict":
+        """What is in the folder, and how it differs from what was expected."""
+        rows = read_output(self.sink, folder, self.suffix)
+        found = Verdict(rows=rows, letters=letters_of(folder), litter=_litter(folder))
+        return found if expected is None else found.against(expected)
+
 
 def _variants() -> Iterator[Variant]:
     states = itertools.cycle(("", "snapshot", "context"))
-    for source, sink, concurrency in itertools.product(SOURCES, SINKS, (1, 8)):
-        suffix = {("csv", "jsonl", 1): ".gz", ("jsonl", "csv", 8): ".zst"}.get(
-            (source, sink, concurrency), ""
-        )
+    for source, sink in itertools.product(SOURCES, SINKS):
+        suffix = {("csv", "jsonl"): ".gz", ("jsonl", "csv"): ".zst"}.get((source, sink), "")
         state: Any = next(states)
-        yield Variant(source=source, sink=sink, concurrency=concurrency, state=state, suffix=suffix)
+        for concurrency in (1, 8):
+            yield Variant(source=source, sink=sink, concurrency=concurrency, state=state, suffix=suffix)
 
 
 VARIANTS = {variant.name: variant for variant in _variants()}
@@ -87,17 +107,17 @@ def feed(variant: Variant, folder: Path, *, leg: int) -> None:
         rows = [{"id": number, "amount": number * 7 % 1000} for number in numbers]
         pq.write_table(pa.Table.from_pylist(rows), folder / f"in-{leg}.parquet", row_group_size=50)
         return
-    text = "".join(_line(variant.source, number) for number in numbers)
+    text = "".join(_line(variant, number) for number in numbers)
     if variant.source == "csv" and leg == 0:
         text = "id,amount\n" + text
     with (folder / f"in.{variant.source}").open("a") as file:
         file.write(text)
 
 
-def _line(source: str, number: int) -> str:
+def _line(variant: Variant, number: int) -> str:
     """A line; one in 300 can't be read."""
-    amount: Any = number * 7 % 1000 if number % 300 != 77 else "oops"
-    return f"{number},{amount}\n" if source == "csv" else f'{{"id": {number}, "amount": {amount}}}\n'
+    amount: Any = "oops" if variant.broken and number % 300 == 77 else number * 7 % 1000
+    return f"{number},{amount}\n" if variant.source == "csv" else f'{{"id": {number}, "amount": {amount}}}\n'
 
 
 # --- the pipeline ---
@@ -120,7 +140,7 @@ async def wait(record: dict) -> dict:
     return record
 
 
-class Counter:
+class Numbering:
     """Numbers what it sees; the count is a snapshot."""
 
     count = 0
@@ -136,7 +156,7 @@ class Counter:
         self.count = count
 
 
-class StateCounter:
+class StateNumbering:
     """Numbers what it sees; the count, and one for each of seven kinds, are in `context.state`."""
 
     def on_start(self, context: Any) -> None:
@@ -176,7 +196,9 @@ def build(variant: Variant, recorder: Recorder) -> BoundPipeline:
     if variant.concurrency > 1:
         pipeline = pipeline.map(wait, concurrency=variant.concurrency)
     if variant.state:
-        pipeline = pipeline.pipe(Counter() if variant.state == "snapshot" else StateCounter(), name="counter")
+        pipeline = pipeline.pipe(
+            Numbering() if variant.state == "snapshot" else StateNumbering(), name="numbering"
+        )
     sink = WatchedSink(sink_of(variant.sink, variant.suffix), recorder)
     return pipeline.to(sink, name="out").build(
         checkpoint_store=WatchedStore(store, recorder),
@@ -189,14 +211,30 @@ def build(variant: Variant, recorder: Recorder) -> BoundPipeline:
 # --- what comes out ---
 
 
-@attrs.frozen
-class Outcome:
-    """All that a pipeline has left: rows in order (lines, where the output is text), letters in order."""
+@attrs.frozen(kw_only=True)
+class Verdict:
+    """All that a pipeline has left, and what is wrong with it."""
 
-    rows: list[Any]
-    letters: list[dict[str, Any]]
+    rows: list[Any] = attrs.field(factory=list)
+    """In order; lines, where the output is text."""
+    letters: list[dict[str, Any]] = attrs.field(factory=list)
     litter: list[str] = attrs.field(factory=list)
     """Files and tables that only work in progress needs. A lock's file isn't: without a lock on it, it says nothing."""
+    wrong: str | None = None
+    lost: int = 0
+    repeated: int = 0
+
+    def against(self, expected: "Verdict") -> "Verdict":
+        wanted, got = Counter(map(_shown, expected.rows)), Counter(map(_shown, self.rows))
+        lost, repeated = (wanted - got).total(), (got - wanted).total()
+        wrong = None
+        if self.rows != expected.rows:
+            wrong = f"{lost} rows lost, {repeated} too many, or the order is another"
+        elif self.letters != expected.letters:
+            wrong = f"{len(self.letters)} letters, not the {len(expected.letters)} that were expected"
+        elif self.litter != expected.litter:
+            wrong = f"left behind: {self.litter}"
+        return attrs.evolve(self, wrong=wrong, lost=lost, repeated=repeated)
 
 
 def read_output(kind: str, folder: Path, suffix: str = "") -> list[Any]:
@@ -240,8 +278,12 @@ _READERS: dict[str, Callable[[Path, str], list[Any]]] = {
 }
 
 
-async def read_letters(folder: Path) -> list[dict[str, Any]]:
-    """What doesn't differ from run to run."""
+def letters_of(folder: Path) -> list[dict[str, Any]]:
+    """In order, and only what doesn't differ from run to run."""
+    return trio.run(_read_letters, folder)
+
+
+async def _read_letters(folder: Path) -> list[dict[str, Any]]:
     found = []
     async for letter in StateDLQSink(SQLiteBackend(folder / "state.db")).read(NAME):
         fields = attrs.asdict(letter)
@@ -249,12 +291,6 @@ async def read_letters(folder: Path) -> list[dict[str, Any]]:
             del fields[name]
         found.append(fields)
     return found
-
-
-def outcome(variant: Variant, folder: Path) -> Outcome:
-    """What is there once the pipeline is completed."""
-    rows = read_output(variant.sink, folder, variant.suffix)
-    return Outcome(rows, trio.run(read_letters, folder), _litter(folder))
 
 
 def _litter(folder: Path) -> list[str]:
@@ -268,6 +304,6 @@ def _litter(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def shown(row: Any) -> str:
+def _shown(row: Any) -> str:
     """A row as a key to count by."""
     return row.decode() if isinstance(row, bytes) else json.dumps(row, default=str)

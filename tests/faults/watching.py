@@ -1,90 +1,42 @@
 """Proxies around the parts of a run that note where it is. They delegate all else, so the engine under test is the
 engine as it is."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
 
-import apsw
+import attrs
 
-from agora.seam import Files, Seam
 from agora.sources.base import Block, Demand
+from agora.testing.faults import Operation
 
 from .phases import Phase, Recorder
 
-__all__ = ["WatchedSeam", "WatchedSink", "WatchedSource", "WatchedStore", "watching_sqlite"]
+__all__ = ["Strikes", "WatchedSink", "WatchedSource", "WatchedStore"]
+
+T = TypeVar("T")
 
 
-class WatchedFiles(Files):
-    """Events before and after every change, and in the middle of a write."""
+@attrs.frozen
+class Strikes:
+    """An observer of the disk: events before and after every operation, and in the middle of a write."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    recorder: Recorder
 
-    def open(self, path: Path, mode: str) -> IO[bytes]:
-        if mode == "rb":
-            return super().open(path, mode)
-        return self._around(super().open, path, mode)
-
-    def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
-        view = memoryview(data)
-        half = len(view) // 2
-        self._recorder.event()
-        super().write(handle, view[:half])
-        self._recorder.event()
-        super().write(handle, view[half:])
-        self._recorder.event()
-
-    def truncate(self, handle: IO[bytes], size: int) -> None:
-        self._around(super().truncate, handle, size)
-
-    def fsync(self, handle: IO[bytes]) -> None:
-        self._around(super().fsync, handle)
-
-    def sync_directory(self, path: Path) -> None:
-        self._around(super().sync_directory, path)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._around(super().replace, source, target)
-
-    def copy(self, source: Path, target: Path) -> None:
-        self._around(super().copy, source, target)
-
-    def unlink(self, path: Path) -> None:
-        self._around(super().unlink, path)
-
-    def make_directory(self, path: Path) -> None:
-        self._around(super().make_directory, path)
-
-    def _around(self, operation: Callable[..., Any], *args: Any) -> Any:
-        self._recorder.event()
-        done = operation(*args)
-        self._recorder.event(fallible=False)  # what it gave (a handle) would be lost with it
+    def perform(self, operation: Operation, act: Callable[[Operation], T]) -> T:
+        if operation.name == "open":
+            return act(operation)
+        self.recorder.event()
+        if operation.name == "write" and self.recorder.due("middle"):
+            half = len(operation.data) // 2
+            act(attrs.evolve(operation, data=operation.data[:half]))
+            self.recorder.strike()
+            if operation.layer == "files":  # which writes where it is, SQLite at an offset
+                operation = attrs.evolve(operation, data=operation.data[half:])
+        done = act(operation)
+        if operation.name != "create":  # a handle would be lost with the error
+            self.recorder.event()
         return done
-
-
-class WatchedSeam(Seam):
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.files = WatchedFiles(recorder)
-
-
-@contextmanager
-def watching_sqlite(recorder: Recorder) -> Iterator[None]:
-    """Events before and after every statement of every connection that is made meanwhile."""
-
-    def told(_: Any) -> None:
-        recorder.event(fallible=False)  # SQLite doesn't hear of an error here
-
-    def watch(connection: apsw.Connection) -> None:
-        connection.trace_v2(apsw.SQLITE_TRACE_STMT | apsw.SQLITE_TRACE_PROFILE, told)
-
-    apsw.connection_hooks.append(watch)
-    try:
-        yield
-    finally:
-        apsw.connection_hooks.remove(watch)
 
 
 class Watched:
@@ -153,6 +105,7 @@ class WatchedSource(Watched):
     def __init__(self, part: Any, recorder: Recorder, saved: Callable[[], Any]) -> None:
         super().__init__(part, recorder)
         self._saved = saved
+        self._fence = 0  # the fence of the last checkpoint that was found to be this run's
 
     @property
     def allow_change(self) -> bool:
@@ -165,7 +118,10 @@ class WatchedSource(Watched):
     async def committed(self, position: Any) -> None:
         with self._recorder.within(Phase.TELL):
             checkpoint = await self._saved()
-            assert checkpoint.position == position, f"told {position}, saved is {checkpoint.position}"
+            if checkpoint.position == position:
+                self._fence = checkpoint.fence
+            else:  # late is right: a later runner may have taken over; early never is
+                assert 0 < self._fence < checkpoint.fence, f"told {position}, saved is {checkpoint.position}"
         self._recorder.set(Phase.BETWEEN, False)
 
     async def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
