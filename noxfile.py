@@ -43,3 +43,10 @@ def bench(session: nox.Session) -> None:
     """All benchmarks at their full size, against their targets; arguments name some of them."""
     install(session, "bench")
     session.run("python", "-m", "benchmarks", *(session.posargs or ["--check", "--full"]))
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """Runs ended by `kill -9` wherever that may be, and resumed; arguments say how many, and from which seed."""
+    install(session, "test")
+    session.run("python", "-m", "tests.faults.campaign", *(session.posargs or ["--kills", "2000"]))
