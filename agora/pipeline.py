@@ -7,7 +7,7 @@ loop.
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, cast, overload
 
 import attrs
@@ -147,12 +147,76 @@ class Pipeline(Generic[R]):
             )
         return self._with_step(middleware, None, name, concurrency, on_error)
 
+    # Columnar steps: whole RecordBatches where columns come, row by row where rows do, with the same results.
+
+    def where(
+        self, expression: str, *, name: str | None = None, on_error: OnError | None = None
+    ) -> "Pipeline[R]":
+        """Keep the records of which a condition in SQL is true, such as `"amount > 500"`; see docs/expressions.md."""
+        from agora.middlewares.relational import Where  # noqa: PLC0415  - for who uses expressions only
+
+        return self._with_step(Where(expression), None, name or "where", None, on_error)
+
+    def compute(
+        self,
+        fields: Mapping[str, str] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        on_error: OnError | None = None,
+        **expressions: str,
+    ) -> "Pipeline[Any]":
+        """Add fields, or replace them, by expressions in SQL over the record as it came in:
+        `.compute(total="price * quantity")`; in a mapping where a field's name is no Python name."""
+        from agora.middlewares.relational import Compute  # noqa: PLC0415  - as above
+
+        return self._with_step(
+            Compute({**(fields or {}), **expressions}), None, name or "compute", None, on_error
+        )
+
+    def select(
+        self, *fields: str, name: str | None = None, on_error: OnError | None = None
+    ) -> "Pipeline[Any]":
+        """Keep these fields, in this order, and no other."""
+        from agora.middlewares.relational import Select  # noqa: PLC0415  - as above
+
+        return self._with_step(Select(fields), None, name or "select", None, on_error)
+
+    def rename(
+        self,
+        fields: Mapping[str, str] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        on_error: OnError | None = None,
+        **names: str,
+    ) -> "Pipeline[Any]":
+        """Give fields other names, the old one first: `.rename(amt="amount")`; they keep their places."""
+        from agora.middlewares.relational import Rename  # noqa: PLC0415  - as above
+
+        return self._with_step(Rename({**(fields or {}), **names}), None, name or "rename", None, on_error)
+
+    def cast(
+        self,
+        fields: Mapping[str, Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        on_error: OnError | None = None,
+        **types: Any,
+    ) -> "Pipeline[Any]":
+        """Convert fields: `.cast(amount=float, day="date", price="DECIMAL(10, 2)")`; a value that can't be
+        converted fails its record."""
+        from agora.middlewares.relational import Cast  # noqa: PLC0415  - as above
+
+        return self._with_step(Cast({**(fields or {}), **types}), None, name or "cast", None, on_error)
+
     # Sinks.
 
     def to(
         self,
         *sinks: SinkLike,
-        where: Callable[[R], object] | None = None,
+        where: Callable[[R], object] | str | None = None,
         otherwise: bool = False,
         name: str | None = None,
         on_error: OnError | None = None,
@@ -160,8 +224,8 @@ class Pipeline(Generic[R]):
         """Write to these sinks. A plain or async function is called record by record; a
         `trio.abc.SendChannel` is sent each record.
 
-        `where`: only the records for which it answers something true. `otherwise=True`: what no `where`
-        before it took.
+        `where`: only the records for which it answers something true, or of which it, an expression in SQL, is
+        true. `otherwise=True`: what no `where` before it took.
         """
         if not sinks:
             raise ConfigError("to() takes at least one sink")
@@ -169,8 +233,12 @@ class Pipeline(Generic[R]):
             raise ConfigError(f"name={name!r} for {len(sinks)} sinks: give each its own to()")
         if where is not None and otherwise:
             raise ConfigError("a sink has a where or is the otherwise, not both")
+        if isinstance(where, str):
+            from agora.middlewares.relational import Condition  # noqa: PLC0415  - as above
+
+            where = Condition(where)
         if where is not None and not callable(where):
-            raise ConfigError(f"where={where!r}: expected a function of a record")
+            raise ConfigError(f"where={where!r}: expected a function of a record, or an expression")
         if is_async_callable(where):
             raise ConfigError(
                 f"where={where!r} is async: it must be a plain function; ask in a map() and route by its answer"

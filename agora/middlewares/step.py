@@ -15,6 +15,7 @@ import attrs
 
 from agora.errors import ConfigError
 from agora.middlewares import base
+from agora.middlewares.columnar import row_form
 from agora.middlewares.function import FunctionMiddleware
 from agora.records import Json
 
@@ -48,6 +49,8 @@ class Step:
     """`None`: the pipeline's default, which depends on whether there is a dead-letter queue."""
     part: object = None
     """The middleware whose hooks (`on_start`, `finish`, …) belong to this step; `None` for a function."""
+    columns: Callable[[Any], Any] | None = None
+    """What takes a RecordBatch in place of rows; see `agora.middlewares.columnar`. `call` is then its row form."""
     snapshot: Callable[[], Json] | None = None
     restore: Callable[[Json], None] | None = None
     initial: list[Json] = attrs.field(factory=list, eq=False, repr=False)
@@ -111,12 +114,18 @@ def step_from(
     if inspect.isclass(part):
         raise ConfigError(f"{part.__name__} is a class; a step takes an object: {part.__name__}()")
     methods = [method for method in _METHODS if callable(_own(part, method))]
-    if kind is None and not methods and callable(part):
+    columns = _own(part, "process_columns") if kind is None else None
+    if kind is None and not methods and columns is None and callable(part):
         kind = StepKind.MAP
     least: Any = 1
     if kind is not None:
         call: Callable[..., Any] = _callable(part)
         owner = None
+    elif columns is not None and methods in ([], ["process_batch"]):
+        kind, owner = StepKind.BATCH, part
+        call = getattr(part, "process_batch", None) or row_form(type(part).__name__, columns)
+        if is_async_callable(columns):
+            raise ConfigError(f"{type(part).__name__}.process_columns is async: it must be a plain function")
     elif len(methods) == 1:
         kind = _METHODS[methods[0]]
         call = getattr(part, methods[0])
@@ -126,7 +135,8 @@ def step_from(
     else:
         found = " and ".join(methods) if methods else "none of them"
         raise ConfigError(
-            f"{part!r} is no middleware: it must define exactly one of process, expand, process_batch, and has {found}"
+            f"{part!r} is no middleware: it must define exactly one of process, expand, process_batch and "
+            f"process_columns, and has {found}"
         )
     if on_error is not None and on_error not in POLICIES:
         raise ConfigError(f"on_error={on_error!r}: expected one of {', '.join(POLICIES)}")
@@ -142,6 +152,7 @@ def step_from(
         concurrency=wanted,
         on_error=on_error,
         part=owner,
+        columns=columns,
         snapshot=_own(owner, "snapshot"),
         restore=_own(owner, "restore"),
     )
@@ -149,6 +160,10 @@ def step_from(
         raise ConfigError(
             f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: "
             "its state would depend on timing"
+        )
+    if step.columns is not None and step.buffered:
+        raise ConfigError(
+            f"step {own_name!r} takes columns, a batch at a time: it can't run with concurrency={wanted}"
         )
     if step.stateful and step.restore is None:
         raise ConfigError(f"step {own_name!r} has snapshot() but no restore(state)")

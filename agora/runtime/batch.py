@@ -134,8 +134,8 @@ class Batch:
     """Ordinal of the first source record."""
     count: int
     """Source records covered, dropped and failed ones included."""
-    rows: list[Record]
-    """The records that are left, in source order."""
+    rows: Sequence[Record]
+    """The records that are left, in source order: a list, or `Columns` until a step needs rows."""
     index: Sequence[int]
     """Of each row the offset of its source record; `count` for a record of `finish()`."""
     origin: Origin
@@ -154,7 +154,13 @@ class Batch:
     def entry(self, row: int) -> EntryPoint:
         return SOURCE_ENTRY if self.entries is None else self.entries[row]
 
-    def remove(self, positions: Sequence[int], rows: list[Record]) -> None:
+    def as_rows(self) -> list[Record]:
+        """The records as a list; from here on the batch holds them so."""
+        if not isinstance(self.rows, list):
+            self.rows = list(self.rows)
+        return self.rows
+
+    def remove(self, positions: Sequence[int], rows: Sequence[Record]) -> None:
         """Put `rows` in place of the batch's own; `positions` are those of the old rows that have none
         anymore."""
         if positions:
@@ -168,7 +174,7 @@ class Batch:
 
     def truncate(self, position: int, halt: Failure) -> None:
         """End the batch before row `position`, with the failure that ends the run there."""
-        del self.rows[position:]
+        self.rows = self.rows[:position]
         self.index = self.index[:position]
         if self.entries is not None:
             del self.entries[position:]

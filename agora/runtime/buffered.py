@@ -19,7 +19,15 @@ from agora.records import Record
 from agora.runtime.batch import Batch
 from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
-from agora.runtime.segment import BatchSegment, Emit, Output, batch_results, sender, settle_results
+from agora.runtime.segment import (
+    BatchSegment,
+    Emit,
+    Output,
+    batch_results,
+    pieces,
+    sender,
+    settle_results,
+)
 from agora.runtime.spans import Spans
 from agora.runtime.walker import Walk
 
@@ -119,9 +127,9 @@ class BufferedStage:
                 await self._full.park()
             if self._halted:
                 return
-            units: Sequence[Any] = batch.rows
+            units: Sequence[Any] = batch.as_rows()
             if self.step.kind is StepKind.BATCH:
-                units = [batch.rows] if batch.rows else []
+                units = list(pieces(units, self.batch_size)) if units else []
             slots = Slots(batch, units)
             if self.step.on_error == "pass" and self.step.kind is not StepKind.BATCH:
                 slots.befores = [keep(row) for row in batch.rows]
@@ -203,16 +211,21 @@ class BufferedStage:
     async def _settle(self, slots: Slots, emit: Emit) -> None:
         batch, step = slots.batch, self.step
         if step.kind is StepKind.BATCH:
-            for results in slots.in_order():
-                if isinstance(results, _Failed):
-                    raise results.error
+            results: list[Record | None | Exception] = []
+            for part in slots.in_order():
+                if isinstance(part, _Failed):
+                    raise part.error
+                results += part
+            if results:
                 await settle_results(step, self.rules, self.pace, batch, results)
         elif step.multiplies:
             await self._multiplied(slots, emit)
         else:
             await settle_results(step, self.rules, self.pace, batch, self._row_results(slots))
         if batch.end == "exhausted" and batch.halt is None:
-            await BatchSegment(step=step, rules=self.rules, pace=self.pace).finish(batch)
+            await BatchSegment(
+                step=step, rules=self.rules, pace=self.pace, batch_size=self.batch_size
+            ).finish(batch)
 
     async def _multiplied(self, slots: Slots, emit: Emit) -> None:
         """Draw the children of each record, in order, in slices."""

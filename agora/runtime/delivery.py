@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from agora.columns import Columns
 from agora.errors import ConfigError, RecordsRejected
 from agora.middlewares.step import Policy
 from agora.records import Record
@@ -21,7 +22,7 @@ from agora.runtime.pace import Pace
 from agora.runtime.segment import halves
 from agora.sinks.base import DATA_ERRORS
 
-__all__ = ["SinkPort", "route"]
+__all__ = ["SinkPort", "chosen_rows", "route"]
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -43,6 +44,11 @@ class SinkPort:
     def stage(self) -> str:
         return f"sink:{self.name}"
 
+    @property
+    def takes_columns(self) -> bool:
+        """Whether it is written RecordBatches, where it is columns that come."""
+        return callable(getattr(self.sink, "write_columns", None))
+
     async def deliver(self, rows: Sequence[Record]) -> dict[int, Exception]:
         """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused
         record is begun anymore.
@@ -53,7 +59,7 @@ class SinkPort:
         if write_record is not None:
             refused = await self._one_by_one(write_record, rows)
         else:
-            refused = await self._together(rows, 0)
+            refused = await self._together(rows if self.takes_columns else list(rows), 0)
         self.count.failed += len(refused)
         self.count.left += len(rows) - len(refused)
         return refused
@@ -83,7 +89,11 @@ class SinkPort:
 
     async def _together(self, rows: Sequence[Record], start: int) -> dict[int, Exception]:
         try:
-            done = self.sink.write(list(rows))  # its own list: it may take it apart
+            done = (
+                self.sink.write_columns(rows.data)
+                if isinstance(rows, Columns)
+                else self.sink.write(list(rows))  # its own list: it may take it apart
+            )
             if isawaitable(done):
                 await done
         except Exception as group:
@@ -140,31 +150,46 @@ async def route(
     failed: list[dict[int, Exception]] = []
     for port in ports:
         errors: dict[int, Exception] = {}
-        failed.append(errors)
         if port.otherwise:
             routes.append([position for position in range(len(rows)) if not taken[position]])
-            continue
-        if port.where is None:
+        elif port.where is None:
             routes.append(None)
-            continue
-        chosen: list[int] = []
-        for position, row in enumerate(rows):
-            try:
-                wanted = port.where(row)
-            except Exception as error:  # noqa: BLE001  - a failing `where` is that record's failure at that sink
-                errors[position] = leaf(error)
+        else:
+            choose = getattr(port.where, "choose", None)
+            chosen, errors = await _asked(port, rows, pace) if choose is None else choose(rows)
+            routes.append(chosen)
+            for position in (*chosen, *errors):
                 taken[position] = 1
-            else:
-                if type(wanted) is CoroutineType:
-                    wanted.close()
-                    raise ConfigError(
-                        f"the where of {port.stage} gave a coroutine: it must be a plain function; "
-                        "ask in a map() and route by its answer"
-                    )
-                if wanted:
-                    chosen.append(position)
-                    taken[position] = 1
-            if pace.flag:
-                await pace.give_way()
-        routes.append(chosen)
+        failed.append(errors)
     return routes, failed
+
+
+async def _asked(
+    port: SinkPort, rows: Sequence[Record], pace: Pace
+) -> tuple[list[int], dict[int, Exception]]:
+    """The positions of the rows that the port's function wants, and those at which it failed."""
+    assert port.where is not None
+    chosen: list[int] = []
+    errors: dict[int, Exception] = {}
+    for position, row in enumerate(rows):
+        try:
+            wanted = port.where(row)
+        except Exception as error:  # noqa: BLE001  - a failing `where` is that record's failure at that sink
+            errors[position] = leaf(error)
+        else:
+            if type(wanted) is CoroutineType:
+                wanted.close()
+                raise ConfigError(
+                    f"the where of {port.stage} gave a coroutine: it must be a plain function; "
+                    "ask in a map() and route by its answer"
+                )
+            if wanted:
+                chosen.append(position)
+        if pace.flag:
+            await pace.give_way()
+    return chosen, errors
+
+
+def chosen_rows(rows: Sequence[Record], positions: Sequence[int]) -> Sequence[Record]:
+    """The rows at these positions."""
+    return rows.take(positions) if isinstance(rows, Columns) else [rows[position] for position in positions]

@@ -2,13 +2,14 @@
 applied."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY, Entry
+from agora.middlewares.columnar import WrongColumnsError
 from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
@@ -49,6 +50,14 @@ class StepRules:
         """Whether a replay must not pass this step again, so that an entry is kept behind it."""
         return self.letters and (step.multiplies or self.states.stateful(step))
 
+    def marking(self, step: Step) -> Callable[[], bool]:
+        """`marks` of this step, with all that doesn't change looked up: to be asked for each record."""
+        if not self.letters:
+            return lambda: False
+        if step.multiplies or step.stateful:
+            return lambda: True
+        return self.states.using(step)
+
     def may_mark(self, step: Step) -> bool:
         """Whether it can come to that: a step that is given a context can begin to use its state with any
         record."""
@@ -57,12 +66,17 @@ class StepRules:
 
     def policy(self, step: Step, error: Exception) -> Policy:
         """What this failure of the step leads to."""
-        return "stop" if isinstance(leaf(error), StateMisuseError) else step.on_error or self.default
+        return (
+            "stop"
+            if isinstance(leaf(error), StateMisuseError | WrongColumnsError)
+            else step.on_error or self.default
+        )
 
     def entry_after(self, step: Step, record: Record) -> EntryPoint:
         """The entry of a record that left this step, a copy of it as it is now."""
-        following = self.steps[self.steps.index(step) + 1 :]
-        return Entry(step=following[0].name if following else None, record=keep(record))
+        place = next(place for place, known in enumerate(self.steps, start=1) if known is step)
+        following = None if place == len(self.steps) else self.steps[place].name
+        return Entry(step=following, record=keep(record))
 
     async def judge(
         self, step: Step, record: Record, error: Exception, *, offset: int, entry: EntryPoint = SOURCE_ENTRY

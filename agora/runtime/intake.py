@@ -229,7 +229,7 @@ class Intake:
 
     def _emit(
         self,
-        rows: list[Record],
+        rows: Sequence[Record],
         origin: Origin,
         malformed: Sequence[int],
         *,

@@ -36,7 +36,7 @@ class PlannedStage:
 
     name: str
     mode: str
-    """How it runs: `"rows"`, `"buffered"`, `"batch"`, `"reads"`, `"writes"`."""
+    """How it runs: `"rows"`, `"columns"`, `"buffered"`, `"batch"`, `"reads"`, `"writes"`."""
     detail: str
     on_error: str
     guarantee: Guarantee | None = None
@@ -137,6 +137,8 @@ def _step_stages(spec: PipelineSpec) -> list[PlannedStage]:
                     "buffered",
                     f"{how}{step.kind.value}, {step.concurrency} at once, in source order",
                 )
+            elif step.columns is not None:
+                mode, detail = "columns", "whole RecordBatches, or rows where rows come"
             elif step.kind is StepKind.BATCH:
                 mode, detail = "batch", f"{how}batches of up to {spec.batch_size}"
             else:

@@ -6,12 +6,13 @@ in the batch; what it leads to is the writer's to decide, in source order. Behin
 nothing is run anymore.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import attrs
 import trio
 
+from agora.columns import Columns
 from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step
 from agora.records import Record
@@ -31,6 +32,7 @@ __all__ = [
     "Segment",
     "batch_results",
     "halves",
+    "pieces",
     "run_segment",
     "sender",
     "settle_results",
@@ -116,7 +118,7 @@ class RowSegment:
 
     async def _run_loop(self, loop: Loop, batch: Batch) -> None:
         total = len(batch.rows)
-        rows = iter(batch.rows)
+        rows = iter(batch.as_rows())
         out: list[Record] = []
         gone: list[int] = []
         at: list[int] = []
@@ -184,7 +186,7 @@ class RowSegment:
 
     async def _walk_rows(self, batch: Batch, output: "Output") -> None:
         walk = self._new_walk(batch, output.put)
-        for position, record in enumerate(batch.rows):
+        for position, record in enumerate(batch.as_rows()):
             await walk.through(record, batch.index[position], 0, batch.entry(position))
             if walk.halt is not None:
                 output.halt = walk.halt
@@ -272,12 +274,13 @@ def halves(rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
 
 @attrs.define(kw_only=True)
 class BatchSegment:
-    """One step with `process_batch`: the whole batch at once; a failed batch is halved until the culprits are
-    alone."""
+    """One step with `process_batch` or `process_columns`: the whole batch at once; a failed batch is halved
+    until the culprits are alone."""
 
     step: Step
     rules: StepRules
     pace: Pace
+    batch_size: int
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -285,19 +288,31 @@ class BatchSegment:
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`."""
-        if batch.rows:
-            await settle_results(
-                self.step,
-                self.rules,
-                self.pace,
-                batch,
-                await batch_results(self.step, batch.rows, self.rules, self.pace),
+        if isinstance(batch.rows, Columns) and self.step.columns is not None and batch.rows:
+            from agora.runtime.columnar import (  # noqa: PLC0415 - a run of rows loads no pyarrow
+                columns_result,
+                settle_columns,
             )
+
+            result = await columns_result(self.step, batch.rows.data, self.rules, self.pace)
+            await settle_columns(self.step, self.rules, batch, result)
+        elif batch.rows:
+            results = await self._results(batch.as_rows())
+            await settle_results(self.step, self.rules, self.pace, batch, results)
         if batch.end == "exhausted" and batch.halt is None:
             await self.finish(batch)
         if batch.cut is not None:
             self.rules.states.cut(self.step, batch.cut)
         await emit(batch)
+
+    async def _results(self, rows: Sequence[Record]) -> list[Record | None | Exception]:
+        """In calls of at most `batch_size` records: a batch that came as columns may be larger."""
+        results: list[Record | None | Exception] = []
+        for part in pieces(rows, self.batch_size):
+            results += await batch_results(self.step, part, self.rules, self.pace)
+            if ends_run(self.step, results, self.rules):
+                break
+        return results
 
     async def finish(self, batch: Batch) -> None:
         """Add what the step held back to the last batch."""
@@ -352,9 +367,7 @@ async def batch_results(
         results = []
         for half in halves(rows):
             results += await batch_results(step, half, rules, pace)
-            last = results[-1] if results else None
-            stops = isinstance(last, Exception) and rules.policy(step, last) == "stop"
-            if stops or type(last) is WrongAnswer:
+            if ends_run(step, results, rules):
                 break
         return results
     if len(results) != len(rows):
@@ -364,6 +377,22 @@ async def batch_results(
         )
         return [WrongAnswer(wrong)]
     return results
+
+
+def ends_run(step: Step, results: Sequence[object], rules: StepRules) -> bool:
+    """Whether nothing behind these results is to be run."""
+    last = results[-1] if results else None
+    stops = isinstance(last, Exception) and rules.policy(step, last) == "stop"
+    return stops or type(last) is WrongAnswer
+
+
+def pieces(rows: Sequence[Record], size: int) -> Iterator[Sequence[Record]]:
+    """The rows in parts of at most `size`; the very same where they are so few."""
+    if len(rows) <= size:
+        yield rows
+        return
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 async def settle_results(

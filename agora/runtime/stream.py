@@ -297,7 +297,7 @@ class Stream:
             return partial(stage.run, self.spans, receive, send)
         segment: Segment
         if first.kind is StepKind.BATCH:
-            segment = BatchSegment(step=first, rules=rules, pace=self.pace)
+            segment = BatchSegment(step=first, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
         else:
             segment = RowSegment(steps=group, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
         return partial(run_segment, segment, self.spans, receive, send)

@@ -52,12 +52,12 @@ class Tally:
         `dead` and `skipped` are offsets of source records, `unwanted` positions of rows that no sink wanted.
         """
         self.written += written
-        if batch.last and not self.multiplies and not dead and not skipped:
+        if not self.multiplies:  # a row is a source record, and what isn't written has another outcome
+            settled = {*dead, *skipped}
             self.read += batch.count
-            self.dropped += batch.count - len(batch.index) + len(unwanted)
-            if batch.count:
-                came = bool(batch.index) and batch.index[-1] == batch.count - 1
-                self._last = "written" if came and len(batch.index) - 1 not in unwanted else "dropped"
+            self.dead_lettered += len({*dead})
+            self.skipped += len(settled) - len({*dead})
+            self.dropped += batch.count - len(settled) - written
             return
         last = batch.count - 1  # records of finish() stand behind it, and belong to it
         self._dead.update(min(offset, last) for offset in dead)

@@ -17,7 +17,7 @@ from agora.records import Record
 from agora.runtime.barrier import Barrier, commit, finish, prepare
 from agora.runtime.batch import Batch, Failure
 from agora.runtime.credits import Credits
-from agora.runtime.delivery import SinkPort, route
+from agora.runtime.delivery import SinkPort, chosen_rows, route
 from agora.runtime.letters import Letters
 from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
@@ -107,7 +107,7 @@ class Writer:
     async def _deliver(self, batch: Batch) -> tuple[list[Failure], set[int], int]:
         """Write the batch's rows to the sinks; the refused ones, those that no sink wanted, and how many all
         accepted."""
-        rows = batch.rows
+        rows = batch.rows if all(port.takes_columns for port in self.ports) else batch.as_rows()
         if not rows:
             return [], set(), 0
         if self.barrier is not None:
@@ -125,7 +125,7 @@ class Writer:
                 taken = [position for position in taken if position < end]
             port.count.entered += len(taken)
             if taken:
-                sent = rows if len(taken) == len(rows) else [rows[position] for position in taken]
+                sent = rows if len(taken) == len(rows) else chosen_rows(rows, taken)
                 bad_here |= {
                     taken[index]: error for index, error in (await self._write(batch, port, sent)).items()
                 }
