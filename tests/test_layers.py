@@ -7,11 +7,13 @@ RUNTIME = Path(__file__).parent.parent / "agora/runtime"
 PARTS = ("agora.sources", "agora.sinks", "agora.middlewares", "agora.state", "agora.tracing")
 CONTRACTS = {
     "agora.middlewares.chain",
+    "agora.middlewares.columnar",
     "agora.middlewares.step",
     "agora.sinks.base",
     "agora.sources.base",
     "agora.state.base",
     "agora.state.lease",
+    "agora.state.steplog",
     "agora.tracing.base",
 }
 
