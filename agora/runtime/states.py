@@ -2,7 +2,7 @@
 when a run opens."""
 
 import inspect
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -62,6 +62,11 @@ class StepStates:
         """Whether the step has state: by `snapshot`, or because it has used its mapping."""
         mapping = self._mappings.get(step.name)
         return step.stateful or (mapping is not None and mapping.used)
+
+    def using(self, step: Step) -> Callable[[], bool]:
+        """Whether the step has used its mapping so far."""
+        mapping = self._mappings.get(step.name)
+        return (lambda: False) if mapping is None else (lambda: mapping.used)
 
     # Batches that can be undone.
 

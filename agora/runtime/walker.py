@@ -5,7 +5,7 @@ next record enters it; steps behind which an entry for replays is kept; records 
 chain (`finish()`, the policy `"pass"`).
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import CoroutineType
 from typing import Any
@@ -17,6 +17,7 @@ from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
+from agora.runtime.counting import StageCount
 from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
 
@@ -34,6 +35,12 @@ class Walk:
     """Takes each record that comes out, with the offset of its source record and its entry."""
     failures: list[Failure]
     halt: Failure | None = None
+    _counts: Sequence[StageCount] = attrs.field(init=False)
+    _marks: Sequence[Callable[[], bool]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._counts = [self.rules.count(step) for step in self.steps]
+        self._marks = [self.rules.marking(step) for step in self.steps]
 
     async def through(
         self, record: Record, offset: int, start: int = 0, entry: EntryPoint = SOURCE_ENTRY
@@ -42,7 +49,7 @@ class Walk:
         set."""
         for position in range(start, len(self.steps)):
             step = self.steps[position]
-            count = self.rules.count(step)
+            count = self._counts[position]
             count.entered += 1
             before = keep(record) if step.on_error == "pass" else None
             try:
@@ -65,7 +72,7 @@ class Walk:
                 return
             count.left += 1
             record = result
-            if self.rules.marks(step):
+            if self._marks[position]():
                 entry = self.rules.entry_after(step, record)
         await self.put(record, offset, entry)
 
@@ -77,13 +84,13 @@ class Walk:
         Where the policy is `"pass"`, all are drawn first: the record goes on in place of them. `parent` is the
         record as it entered the step.
         """
-        count = self.rules.count(step)
+        count, marks = self._counts[start - 1], self._marks[start - 1]()  # whether it multiplies doesn't change
         before = count.left
 
         async def pass_on(child: Record) -> None:
             if child is not None:
                 count.left += 1
-                child_entry = self.rules.entry_after(step, child) if self.rules.marks(step) else entry
+                child_entry = self.rules.entry_after(step, child) if marks else entry
                 await self.through(child, offset, start, child_entry)
             if self.pace.flag:
                 await self.pace.give_way()
