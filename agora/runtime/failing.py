@@ -9,6 +9,7 @@ import attrs
 
 from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY, Entry
+from agora.middlewares.columnar import WrongColumnsError
 from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
@@ -65,7 +66,11 @@ class StepRules:
 
     def policy(self, step: Step, error: Exception) -> Policy:
         """What this failure of the step leads to."""
-        return "stop" if isinstance(leaf(error), StateMisuseError) else step.on_error or self.default
+        return (
+            "stop"
+            if isinstance(leaf(error), StateMisuseError | WrongColumnsError)
+            else step.on_error or self.default
+        )
 
     def entry_after(self, step: Step, record: Record) -> EntryPoint:
         """The entry of a record that left this step, a copy of it as it is now."""
