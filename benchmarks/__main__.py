@@ -11,6 +11,7 @@ from benchmarks.checkpoints import InMemoryError, checkpoints
 from benchmarks.files import files
 from benchmarks.maps import maps
 from benchmarks.peak import peak
+from benchmarks.resume import resume
 from benchmarks.rounds import Comparison
 
 BENCHMARKS: Mapping[str, Callable[..., list[Comparison]]] = {
@@ -19,9 +20,10 @@ BENCHMARKS: Mapping[str, Callable[..., list[Comparison]]] = {
     "files": files,
     "peak": peak,
     "checkpoints": checkpoints,
+    "resume": resume,
 }
-ON_DISK = ("checkpoints",)
-"""Those whose figures mean something on a disk only."""
+ON_DISK = ("checkpoints", "resume")
+"""Those whose figures mean something on a disk only, or whose files are large."""
 DATA = Path(__file__).parent / "data"
 
 
