@@ -46,6 +46,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def guard(session: nox.Session) -> None:
+    """W1 and W4 small: no ratio may fall by more than 15 % below benchmarks/reference.json."""
+    install(session, "bench")
+    session.run("python", "-m", "benchmarks", "--guard", *session.posargs)
+
+
+@nox.session
 def kill(session: nox.Session) -> None:
     """Runs ended by `kill -9` wherever that may be, and resumed; arguments say how many, and from which seed."""
     install(session, "test")

@@ -1,64 +1,105 @@
-"""Run benchmarks and hold them to their targets."""
+"""Run the contenders of one or more workloads in turn, and hold agora to its targets."""
 
 import argparse
+import json
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
-from benchmarks.buffered import buffered
-from benchmarks.checkpoints import InMemoryError, checkpoints
-from benchmarks.files import files
-from benchmarks.maps import maps
-from benchmarks.peak import peak
-from benchmarks.resume import resume
-from benchmarks.rounds import Comparison
+from rich.console import Console
 
-BENCHMARKS: Mapping[str, Callable[..., list[Comparison]]] = {
-    "buffered": buffered,
-    "maps": maps,
-    "files": files,
-    "peak": peak,
-    "checkpoints": checkpoints,
-    "resume": resume,
-}
-ON_DISK = ("checkpoints", "resume")
-"""Those whose figures mean something on a disk only, or whose files are large."""
-DATA = Path(__file__).parent / "data"
+from benchmarks.guard import REFERENCE, fallen, ratios
+from benchmarks.report import machine, plot, show, show_targets, write_section
+from benchmarks.session import InMemoryError, Result, Session
+from benchmarks.store import keep, kept
+from benchmarks.targets import judged
+from benchmarks.workloads import WORKLOADS, selected
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
 
 
 def main() -> int:
-    """The exit code: 1 where `--check` was given and a target was missed, 2 where one can't be measured here."""
+    """The exit code: 1 where `--check` was given and a target was missed, 2 where it can't be measured here."""
+    parser = _parser()
+    options = parser.parse_args()
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be from 1")
+    try:
+        workloads = [] if options.report and not options.names else selected(options.names)
+    except KeyError as error:
+        parser.error(f"unknown workload {error}: one of {', '.join(one.name for one in WORKLOADS)}")
+    session = Session(
+        directory=options.directory,
+        full=options.full,
+        rounds=options.rounds or (5 if options.full or options.guard else 1),
+        records=options.records,
+        only=options.only or (),
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    if options.guard:
+        return _guard(session, accept=options.accept)
+    console.print(machine(), highlight=False)
+    saved = options.directory / "results"
+    results: list[Result] = []
+    for workload in workloads:
+        try:
+            results.append(session.measure(workload))
+        except InMemoryError as error:
+            print(f"{workload.name}: {error}", file=sys.stderr)
+            return 2
+        keep(saved, results[-1])
+        show(console, results[-1])
+    if options.report:
+        results = kept(saved)
+    outcomes = judged({result.workload.name: result for result in results})
+    if outcomes:
+        show_targets(console, outcomes)
+    if options.plot:
+        plot(options.plot, results)
+    if options.report:
+        plot(PAGE.with_suffix(".svg"), results)
+        write_section(PAGE, results, outcomes)
+    return 1 if options.check and not all(outcome.met for outcome in outcomes) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; else all")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a target is missed")
+    parser.add_argument("names", nargs="*", metavar="WORKLOAD", help="such as W1 or W6-100; else all")
     parser.add_argument("--full", action="store_true", help="the sizes that the targets are meant for")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are timed (default: 5)")
+    parser.add_argument(
+        "--check", action="store_true", help="exit with 1 where a target is missed or not measured"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds that are timed (default: 1, with --full 5)")
+    parser.add_argument("--records", type=int, help="size of the input, in place of the workload's own")
+    parser.add_argument("--only", action="append", metavar="LABEL", help="a contender; may be given again")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture, .svg or .png")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="put all that was measured on this machine into docs/performance.md; without names, measure nothing",
+    )
+    parser.add_argument("--guard", action="store_true", help=f"compare W1 and W4 with {REFERENCE.name}")
+    parser.add_argument("--accept", action="store_true", help="with --guard: write that file")
     parser.add_argument(
         "--directory",
         type=Path,
-        default=DATA,
-        help="where those that need a disk put their files (default: %(default)s)",
+        default=HERE / "data",
+        help="for inputs, outputs and environments; on a disk (default: %(default)s)",
     )
-    options = parser.parse_args()
-    unknown = set(options.names) - set(BENCHMARKS)
-    if unknown or options.rounds < 1:
-        parser.error(f"unknown benchmark {sorted(unknown)}" if unknown else "--rounds must be from 1")
-    missed = 0
-    for name in options.names or BENCHMARKS:
-        benchmark = BENCHMARKS[name]
-        if name in ON_DISK:
-            options.directory.mkdir(parents=True, exist_ok=True)
-            benchmark = partial(benchmark, directory=options.directory)
-        try:
-            comparisons = benchmark(full=options.full, rounds=options.rounds)
-        except InMemoryError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return 2
-        for comparison in comparisons:
-            print(comparison, flush=True)
-            missed += not comparison.met
-    return 1 if missed and options.check else 0
+    return parser
+
+
+def _guard(session: Session, *, accept: bool) -> int:
+    measured = ratios(session)
+    if accept:
+        REFERENCE.write_text(json.dumps(measured, indent=2) + "\n")
+    for name, ratio in measured.items():
+        print(f"{name}: {ratio}")
+    lost = fallen(measured)
+    for name in lost:
+        print(f"{name} fell by more than 15 %", file=sys.stderr)
+    return 1 if lost else 0
 
 
 if __name__ == "__main__":
