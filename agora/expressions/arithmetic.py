@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agora.expressions.coercion import coerced, unified
+from agora.expressions.coercion import coerced, nothing, unified
 from agora.expressions.kinds import DECIMAL_DIGITS, kind, named
 from agora.expressions.moments import shifted
 from agora.expressions.plan import Apply, Constant, Kernel, Plan, Values, by_value
 
 __all__ = ["Rule", "absolute", "add", "divide", "double_function", "modulo", "multiply", "negate", "power"]
-__all__ += ["nothing", "rounded", "sign", "subtract", "to_whole"]
+__all__ += ["rounded", "sign", "subtract", "to_whole"]
 
 Rule: TypeAlias = Callable[[Sequence[Plan], str], Plan]
 """Operands and the SQL text, for messages, to a plan; `TypeError` where the operands' types don't fit."""
@@ -24,17 +24,6 @@ Rule: TypeAlias = Callable[[Sequence[Plan], str], Plan]
 _LIMIT = 2**63
 _DOUBT = 2.0**62
 _EXACT = Context(prec=2 * DECIMAL_DIGITS + 2)
-
-
-def nothing(operands: Sequence[Plan], sql: str) -> Plan | None:
-    """NULL where an operand is NULL whatever the row; the other operands' errors stay."""
-    if any(pa.types.is_null(operand.type) for operand in operands):
-        return Apply(Kernel(pa.null(), lambda *values: pa.nulls(_length(values))), tuple(operands), sql)
-    return None
-
-
-def _length(values: Sequence[Values]) -> int:
-    return next((len(value) for value in values if not isinstance(value, pa.Scalar)), 1)
 
 
 def numbers(operands: Sequence[Plan], sql: str, verb: str) -> None:

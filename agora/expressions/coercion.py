@@ -8,7 +8,7 @@ import pyarrow.types as pat
 from agora.expressions.kinds import common, kind
 from agora.expressions.plan import Apply, Columns, Constant, Input, Kernel, Plan, Values
 
-__all__ = ["coerced", "fold", "unified"]
+__all__ = ["coerced", "fold", "nothing", "unified"]
 
 
 def coerced(plan: Plan, to: pa.DataType, sql: str) -> Plan:
@@ -46,3 +46,14 @@ def fold(plan: Apply) -> Plan:
     if errors:
         raise errors[0]
     return Constant(values[0])
+
+
+def nothing(operands: Sequence[Plan], sql: str) -> Plan | None:
+    """NULL where an operand is NULL whatever the row; the other operands' errors stay."""
+    if any(pa.types.is_null(operand.type) for operand in operands):
+        return Apply(Kernel(pa.null(), lambda *values: pa.nulls(_length(values))), tuple(operands), sql)
+    return None
+
+
+def _length(values: Sequence[Values]) -> int:
+    return next((len(value) for value in values if not isinstance(value, pa.Scalar)), 1)

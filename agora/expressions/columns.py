@@ -10,7 +10,7 @@ from agora.expressions.kinds import canonical, kind, named
 from agora.expressions.moments import in_python_range
 from agora.expressions.plan import FAILURES, Errors, Values
 
-__all__ = ["load", "taken"]
+__all__ = ["is_loaded", "load", "taken"]
 
 
 def taken(batch: pa.RecordBatch, path: Sequence[str]) -> Values | LookupError:
@@ -33,11 +33,16 @@ def _listed(names: Sequence[str]) -> str:
     return f"{shown}, …" if len(names) > 20 else shown
 
 
+def is_loaded(of: pa.DataType) -> bool:
+    """Whether every value of the type can be computed with as it is."""
+    return canonical(of) == of and kind(of) not in {"date", "timestamp"}
+
+
 def load(values: Any, sql: str) -> tuple[Values, Errors]:
     """In the canonical type; NULL, and an error, where a value doesn't fit."""
-    of = canonical(values.type)
-    if values.type == of and kind(of) not in {"date", "timestamp"}:
+    if is_loaded(values.type):
         return values, {}
+    of = canonical(values.type)
     try:
         return _loaded(values, of), {}
     except FAILURES:

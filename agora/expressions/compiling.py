@@ -44,17 +44,16 @@ def _compiled(node: Node, inputs: Mapping[tuple[str, ...], Input]) -> Plan:
         case Call(name="and" | "or"):
             return _junction(node, inputs)
         case Call():
-            operands = [compile_node(operand, inputs) for operand in node.operands]
-            return _called(node, operands)
+            return _called(node, [compile_node(operand, inputs) for operand in node.operands])
 
 
 def _called(node: Call, operands: list[Plan]) -> Plan:
-    failing = next((one for one in operands if isinstance(one, Failing)), None)
-    if failing is not None:
-        return failing
     if node.name == "coalesce":
         plans = tuple(unified(operands, node.sql))
         return Coalesce(plans[0].type, plans) if len(plans) > 1 else plans[0]
+    failing = next((one for one in operands if isinstance(one, Failing)), None)
+    if failing is not None:
+        return failing
     rule = (OPERATORS.get(node.name) or FUNCTIONS[node.name]).rule
     plan = rule(operands, node.sql)
     return fold(plan) if isinstance(plan, Apply) else plan

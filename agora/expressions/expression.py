@@ -82,6 +82,8 @@ def truth(evaluated: Evaluated) -> Evaluated:
 
 def _truth_of_rows(evaluated: Evaluated) -> Evaluated:
     values = evaluated.values
+    if {bool}.issuperset(map(type, values)):
+        return evaluated
     if not {bool, type(None)}.issuperset(map(type, values)):
         wrong = {
             index: TypeError(f"{value!r} is neither true nor false: a condition is needed")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agora.expressions.coercion import coerced, unified
+from agora.expressions.coercion import coerced, nothing, unified
 from agora.expressions.kinds import kind, named
 from agora.expressions.plan import Apply, Constant, Kernel, Plan, Values
 
@@ -145,8 +145,9 @@ def difference(operands: Sequence[Plan], sql: str) -> Plan:
     """`date_diff(unit, start, stop)`: how many borders of the unit lie between the two."""
     unit = _unit(operands[0], sql)
     start, stop = operands[1:]
-    if "null" in {kind(start.type), kind(stop.type)}:
-        return Constant(pa.scalar(None, pa.int64()))
+    null = nothing(operands, sql)
+    if null is not None:
+        return null
     _moment(start, sql)
     _moment(stop, sql)
     one, other = unified((start, stop), sql)

@@ -150,7 +150,7 @@ class Apply:
             value, found = operand.careful(columns, needed)
             values.append(value)
             errors |= found
-        needed = except_for(needed, errors, columns.length)
+            needed = except_for(needed, found, columns.length)  # of two errors the left one is told
         values = _nulled(values, needed)
         try:
             return self.kernel.run(*values), errors

@@ -45,10 +45,13 @@ def field_of(record: Record, name: str) -> Any:
     raise LookupError(f"the record has no {name!r}")
 
 
-def pick(rows: Sequence[Record], path: Sequence[str]) -> tuple[list[Any], Errors]:
-    """The value of each row at `path`; where there is none, `None` and an error. NULL has NULL fields."""
+def pick(rows: Sequence[Record], path: Sequence[str], *, dicts: bool) -> tuple[list[Any], Errors]:
+    """The value of each row at `path`; where there is none, `None` and an error. NULL has NULL fields.
+
+    `dicts`: all rows are plain dicts.
+    """
     first, *rest = path
-    if not rest and all(type(row) is dict for row in rows):
+    if dicts and not rest:
         try:
             return list(map(itemgetter(first), rows)), {}
         except KeyError:

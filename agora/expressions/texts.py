@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agora.expressions.coercion import nothing
 from agora.expressions.kinds import kind, named
 from agora.expressions.plan import Apply, Constant, Kernel, Plan, Values, by_value
 
@@ -39,12 +40,7 @@ def _typed(operands: Sequence[Plan], sql: str, kinds: str) -> Plan | None:
         if kind(operand.type) not in {expected, "null"}:
             what = "text" if wanted == "t" else "a whole number"
             raise TypeError(f"{sql}: takes {what}, not {named(operand.type)}; use CAST")
-    if any(kind(operand.type) == "null" for operand in operands):
-        run = Kernel(
-            pa.null(), lambda *values: pa.nulls(max(len(v) for v in values if isinstance(v, pa.Array)))
-        )
-        return Apply(run, tuple(operands), sql)
-    return None
+    return nothing(operands, sql)
 
 
 def _constants(operands: Sequence[Plan]) -> list[Any] | None:
