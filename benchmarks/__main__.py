@@ -3,12 +3,16 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.comparison import Comparison
+from benchmarks.deduplicate import deduplicate
 from benchmarks.guard import REFERENCE, fallen, ratios
 from benchmarks.report import machine, plot, show, show_targets, write_section
+from benchmarks.resume import resume
 from benchmarks.session import InMemoryError, Result, Session
 from benchmarks.store import keep, kept
 from benchmarks.targets import judged
@@ -16,6 +20,11 @@ from benchmarks.workloads import WORKLOADS, selected
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
+OF_ITSELF: Mapping[str, Callable[[bool, Path], Sequence[Comparison]]] = {
+    "resume": lambda full, directory: resume(full=full, directory=directory),
+    "deduplicate": lambda full, directory: deduplicate(full=full, directory=directory)[0],
+}
+"""Figures without a rival: agora on more against agora on less."""
 
 
 def main() -> int:
@@ -25,9 +34,12 @@ def main() -> int:
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be from 1")
     try:
-        workloads = [] if options.report and not options.names else selected(options.names)
+        names = [name for name in options.names if name not in OF_ITSELF]
+        workloads = [] if not names and (options.report or options.names) else selected(names)
     except KeyError as error:
-        parser.error(f"unknown workload {error}: one of {', '.join(one.name for one in WORKLOADS)}")
+        parser.error(
+            f"unknown workload {error}: one of {', '.join([*(one.name for one in WORKLOADS), *OF_ITSELF])}"
+        )
     session = Session(
         directory=options.directory,
         full=options.full,
@@ -60,12 +72,23 @@ def main() -> int:
     if options.report:
         plot(PAGE.with_suffix(".svg"), results)
         write_section(PAGE, results, outcomes)
-    return 1 if options.check and not all(outcome.met for outcome in outcomes) else 0
+    missed = sum(not outcome.met for outcome in outcomes)
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for name in OF_ITSELF if not options.names and not options.report else options.names:
+        for comparison in OF_ITSELF[name](options.full, options.directory) if name in OF_ITSELF else ():
+            console.print(str(comparison), highlight=False)
+            missed += not comparison.met
+    return 1 if options.check and missed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="WORKLOAD", help="such as W1 or W6-100; else all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"such as W1 or W6-100, or {' or '.join(OF_ITSELF)}; else all",
+    )
     parser.add_argument("--full", action="store_true", help="the sizes that the targets are meant for")
     parser.add_argument(
         "--check", action="store_true", help="exit with 1 where a target is missed or not measured"

@@ -28,7 +28,7 @@ from agora.runtime.stepstate import StepState
 from agora.sinks import NullSink
 from agora.sources.base import Block, Demand
 from agora.state import CheckpointStore, SQLiteBackend
-from benchmarks.rounds import Comparison
+from benchmarks.comparison import Comparison
 
 __all__ = ["deduplicate"]
 

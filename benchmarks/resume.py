@@ -17,7 +17,7 @@ from agora import Pipeline
 from agora.sinks import JsonLinesSink
 from agora.sources import CsvSource, JsonLinesSource, ParquetSource
 from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
-from benchmarks.rounds import Comparison
+from benchmarks.comparison import Comparison
 
 __all__ = ["BLOCK", "Reading", "read_by_resumes", "resume"]
 
@@ -30,9 +30,8 @@ CHUNK = 100_000
 """Records that are repeated until the file is large enough."""
 
 
-def resume(*, full: bool, rounds: int, directory: Path) -> list[Comparison]:
+def resume(*, full: bool, directory: Path) -> list[Comparison]:
     """Bytes that a resume at 99 % of a file of 1 GiB (small: 64 MiB) reads beyond those of one at 1 %, in blocks."""
-    del rounds  # bytes are the same in each
     size = 1 << (30 if full else 26)
     comparisons = []
     for kind in ("csv", "jsonl", "parquet"):

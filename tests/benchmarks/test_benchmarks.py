@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import difference
+from benchmarks.comparison import Comparison
 from benchmarks.contenders import loop, loop_orjson
 from benchmarks.data import made, orders_csv
 from benchmarks.disk import file_system
 from benchmarks.guard import fallen
 from benchmarks.measure import Command, Cost, Failed, NotAvailable, interleaved, run
 from benchmarks.report import BEGIN, END, write_section
-from benchmarks.rounds import Comparison
 from benchmarks.session import Result, Session
 from benchmarks.store import keep, kept
 from benchmarks.targets import TARGETS, judged
