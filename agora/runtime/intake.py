@@ -214,7 +214,7 @@ class Intake:
 
     def _new_cut(self, saved: trio.Event | None) -> Cut:
         self._cut_at = self.read
-        return Cut(ordinal=self.ordinal, position=self.here(), saved=saved)
+        return Cut(ordinal=self.ordinal, position=self.here(), skip=self.skip, saved=saved)
 
     def _send_pending(
         self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None
