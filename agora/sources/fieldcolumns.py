@@ -84,15 +84,15 @@ def text_of(column: pa.Array) -> bytes:
 
 
 def _well_quoted(data: bytes, delimiter: str, columns: Sequence[pa.Array], quotes: int) -> bool:
-    """Whether nothing follows a closing quote, given that pyarrow dropped each quote, so that all open or
-    close.
+    """Whether each quote opens a field or closes one and nothing follows those that close.
 
-    Each that is followed by a separator closes, but for those that open a field that begins with one.
+    pyarrow keeps those that do neither in the text. Of the others, each that is followed by a separator
+    closes, but for those that open a field that begins with one.
     """
     separator, opening = delimiter.encode(), 0
     for column in columns:
         text = text_of(column)
-        if b"\n" in text or b"\r" in text:
+        if b'"' in text or b"\n" in text or b"\r" in text:
             return False
         if separator in text:
             opening += pc.sum(pc.starts_with(column, delimiter)).as_py()

@@ -1,5 +1,7 @@
 """Blocks of CSV in columns: what the plain path makes of them, or nothing."""
 
+import datetime
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from agora.sources.convert import conversions
 from agora.sources.csvcolumns import columns_of
 from agora.sources.csvparser import CsvParser, Dialect
 
+EXAMPLES = int(os.environ.get("AGORA_COLUMN_EXAMPLES", "250"))
 DELIMITERS = st.sampled_from(",;\t| aé\x1f")
 
 
@@ -37,7 +40,7 @@ def check(data: bytes, names: Sequence[str], types: Mapping[str, Any], delimiter
     return True
 
 
-@settings(max_examples=400)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     text=st.text(alphabet='ab,"\n\r \x00é\ufeff\u2028\udcff', max_size=24),
     width=st.integers(1, 3),
@@ -50,7 +53,7 @@ def test_any_text_gives_the_plain_rows_or_none(text: str, width: int, delimiter:
 FIELD = st.text(alphabet='a,"\né ', max_size=3)
 
 
-@settings(max_examples=400)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     rows=st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=4),
     quote=st.lists(
@@ -80,7 +83,7 @@ TEXTS: Mapping[str, Any] = {
     "date": st.dates().map(str)
     | st.sampled_from(["0000-01-01", "2020-02-30", "20200101", " 2020-01-01", "2020-W01-1", "12020-01-01"]),
     "datetime": st.datetimes().map(str)
-    | st.datetimes(timezones=st.timezones()).map(str)
+    | st.datetimes(timezones=st.just(datetime.UTC)).map(str)
     | st.text("0123456789-:T.Z+ ", min_size=8, max_size=27)
     | st.builds(
         lambda day, time, rest: f"{day}{time}{rest}",
@@ -95,7 +98,7 @@ TEXTS: Mapping[str, Any] = {
 KINDS = st.sampled_from([*TEXTS]) | st.sampled_from([f"{kind}?" for kind in TEXTS])
 
 
-@settings(max_examples=500)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(data=st.data(), kind=KINDS)
 def test_typed_columns_hold_the_values_that_the_plain_path_converts(data: Any, kind: str) -> None:
     text = TEXTS[kind.removesuffix("?")] | (st.just("") if data.draw(st.booleans()) else st.nothing())
@@ -168,6 +171,7 @@ def test_well_formed_quotes_and_odd_characters_are_taken(text: str) -> None:
         '"a""b",c\n',
         '"a\nb",c\n',
         '"a,b\n',
+        '\na,b"\n"a,c',  # the byte of the blank line, and a quote that is text: sums could cancel out
         "a,b\n\nc,d\n",
         "a,b\rc,d\n",
         "a\n",

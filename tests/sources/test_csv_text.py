@@ -3,7 +3,7 @@
 import csv
 
 import hypothesis.strategies as st
-from hypothesis import example, given
+from hypothesis import example, given, settings
 
 from agora.sources import csvtext
 from agora.sources.csvtext import entries_at_once, field_limit_lifted, rows_at_once, rows_one_by_one
@@ -18,6 +18,7 @@ REGULAR = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(text=NASTY | REGULAR, delimiter=st.sampled_from(',; a"\x00') | st.just("é"))
 @example(text="a,b\nc", delimiter=",")
 @example(text='a,b\r\n"c\r\nd",e\r\n', delimiter=",")
@@ -34,6 +35,7 @@ def test_the_quick_rows_are_the_plain_ones_or_none(text: str, delimiter: str) ->
         assert (quick.whole, quick.complete) == (plain.whole, plain.complete)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.lists(st.text("ab\x00é\u2028 ", min_size=1), min_size=2, max_size=3)))
 def test_lines_without_quotes_are_split_whatever_their_only_line_end(rows: list[list[str]]) -> None:
     for end in ("\n", "\r\n"):
