@@ -57,15 +57,15 @@ def _loaded(values: Any, of: pa.DataType) -> Values:
 
 
 def _in_range(values: Any) -> bool:
-    inside: bool = pc.all(in_python_range(values)).as_py()
+    inside: bool = pc.all(in_python_range(values), min_count=0).as_py()
     return inside
 
 
 def _one_by_one(values: Any, of: pa.DataType, sql: str) -> tuple[Values, Errors]:
     """By halves, until the values that don't fit are alone."""
     errors: Errors = {}
-    pieces = []
-    pending = [(0, len(values))]
+    pieces = [pa.nulls(0, of)]
+    pending = [(0, len(values))] if len(values) else []
     while pending:
         start, stop = pending.pop()
         try:

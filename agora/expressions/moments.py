@@ -79,7 +79,7 @@ def shifted(operands: Sequence[Plan], sql: str, run: Callable[..., Values]) -> P
 
     def shift(moment: Values, length: Values) -> Values:
         result = run(moment, length)
-        if not pc.all(in_python_range(result)).as_py():
+        if not pc.all(in_python_range(result), min_count=0).as_py():
             raise OverflowError("beyond the years 1 to 9999")
         return result
 
