@@ -17,8 +17,8 @@ def checked(text: str, tree: Node, *, condition: bool) -> None:
             raise ConfigError(f"expression {text!r}: {problem}")
     found = known_kind(tree)
     if condition and found not in {None, "boolean"}:
-        what = NAMES.get(found, "a number")
-        raise ConfigError(f"expression {text!r}: a condition (true or false) is needed, this gives {what}")
+        what = f"this gives {NAMES[found]}" if found in NAMES else "this gives none"
+        raise ConfigError(f"expression {text!r}: a condition (true or false) is needed, {what}")
 
 
 def _constant_parts(node: Node) -> list[Node]:

@@ -31,8 +31,8 @@ def _root_problem(value: float) -> str | None:
 
 
 OPERATORS: Mapping[str, Function] = {
-    "+": Function(arithmetic.add, 2, 2),
-    "-": Function(arithmetic.subtract, 2, 2),
+    "+": Function(arithmetic.add, 2, 2, "sum"),
+    "-": Function(arithmetic.subtract, 2, 2, "sum"),
     "*": Function(arithmetic.multiply, 2, 2, "number"),
     "/": Function(arithmetic.divide, 2, 2, "double"),
     "%": Function(arithmetic.modulo, 2, 2, "number"),
