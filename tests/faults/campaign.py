@@ -50,11 +50,19 @@ class Report:
 
     def __str__(self) -> str:
         phases = list(Phase)
-        columns = ["kills", "runs", "agora", "error", "stop", "again", "lost", "rep."]
+        columns = ["kills", "runs", "agora", "error", "stop", "undo", "again", "lost", "rep."]
         head = f"{'variant':36}" + "".join(f"{name:>6}" for name in columns)
         lines = [head + "".join(f"{phase.name.lower()[:7]:>8}" for phase in phases)]
         for name, tally in [*self.tallies.items(), ("all", self.total)]:
-            numbers = (tally.kills, tally.runs, tally.processes, tally.errors, tally.stops, tally.again)
+            numbers = (
+                tally.kills,
+                tally.runs,
+                tally.processes,
+                tally.errors,
+                tally.stops,
+                tally.restarts,
+                tally.again,
+            )
             counts = "".join(f"{number:>6}" for number in (*numbers, tally.lost, tally.repeated))
             lines.append(f"{name:36}{counts}" + "".join(f"{tally.phases[phase]:>8}" for phase in phases))
         return "\n".join([*lines, *self.failures])

@@ -145,7 +145,7 @@ def _decided(folder: Path) -> Iterator[tuple[int, int, int, dict[tuple[int, int]
     for line in (folder / _LOG).read_text().splitlines():
         run, ordinal, *more = json.loads(line)
         if not more:
-            starts.append((run, ordinal))
+            starts = [*starts, (run, ordinal)] if ordinal else [(run, 0)]  # a restart undoes what was decided
         else:
             child, answer = more
             answers.setdefault(run, {})[ordinal, child] = answer

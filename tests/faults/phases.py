@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import attrs
 
-__all__ = ["STEPS", "Phase", "Recorder", "Strike", "Struck", "events", "make_notes", "noted"]
+__all__ = ["STEPS", "Phase", "Recorder", "Strike", "Struck", "events", "make_notes", "noted", "streamed"]
 
 
 class Phase(enum.IntEnum):
@@ -73,6 +73,11 @@ def noted(path: Path) -> Phase:
     """Where the run was that wrote these notes last."""
     depths = path.read_bytes()[:_COUNTS]
     return next((phase for phase in Phase if depths[phase]), Phase.PROCESS)
+
+
+def streamed(path: Path) -> bool:
+    """Whether the run that wrote these notes has come to its first record."""
+    return bool(path.read_bytes()[Phase.STREAM])
 
 
 def events(path: Path) -> dict[Phase, int]:

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 import attrs
 
-from .child import COMPLETED, NOTES, REQUEST, STOPPED, STRUCK, Request
+from .child import CHANGED, COMPLETED, NOTES, REQUEST, STOPPED, STRUCK, Request
 from .forkserver import ForkServer, environment
-from .phases import STEPS, Phase, Strike, events, make_notes, noted
+from .phases import STEPS, Phase, Strike, events, make_notes, noted, streamed
 from .variants import SECOND, Verdict
 
 __all__ = ["AIMED", "Scenario", "Subject", "Tally", "undisturbed"]
@@ -68,6 +68,7 @@ class Tally:
     errors: int = 0
     """Runs that ended by an error that was injected."""
     stops: int = 0
+    restarts: int = 0
     processes: int = 0
     """Runs that were an `agora run` of their own, not forked."""
     again: int = 0
@@ -104,6 +105,8 @@ class Scenario:
     tally: Tally = attrs.field(factory=Tally)
     fresh: bool = True
     """Whether no run has saved where it begins, so that step 0 is still to come."""
+    _undoing: bool = False
+    """Whether a restart was cut off before it began anew, so that a plain run may find the target half undone."""
     _recovering: bool = False
     """Whether the run before was killed in its recovery."""
 
@@ -131,18 +134,24 @@ class Scenario:
         peaceful = self.tally.kills >= self.kills
         strike, delay = (None, None) if peaceful else self._aim()
         stop = self.dice.randrange(1, SECOND) if not peaceful and self.dice.random() < 0.1 else None
+        restart = self._wants_restart(peaceful=peaceful)
         request = Request(
             variant=self.subject.name,
             folder=str(self.folder),
             strike=strike,
             attempt=self.tally.runs,
             max_records=stop,
+            restart=restart,
         )
         make_notes(self.folder / NOTES)
         self.tally.runs += 1
-        whole = self.dice.random() < self.whole
+        self.tally.restarts += restart
+        whole = self.dice.random() < self.whole and not (restart or self._undoing)
         self.tally.processes += whole
         code = self._process(request, delay) if whole else self._forked(request, delay)
+        if code == CHANGED and self._undoing and not restart:
+            return None, False  # told that it has to be started over: by the next run
+        self._undoing = (restart or self._undoing) and not streamed(self.folder / NOTES)
         if code == -9:
             self._count(noted(self.folder / NOTES))
             return None, False
@@ -157,6 +166,11 @@ class Scenario:
             self.tally.errors += 1
             return None, False
         return f"a run ended with {code}", False
+
+    def _wants_restart(self, *, peaceful: bool) -> bool:
+        if self._undoing:
+            return peaceful or self.dice.random() < 0.5
+        return not (peaceful or self.fresh) and self.dice.random() < 0.06
 
     def _aim(self) -> tuple[Strike | None, float | None]:
         """At an event of a phase; or, by time, anywhere."""
@@ -192,7 +206,7 @@ class Scenario:
                 time.sleep(0.6 + 3 * delay)
                 process.kill()
             code = process.wait()
-        if code == 1 and "struck at event" in (self.folder / "log").read_text()[-4000:]:
+        if code in (1, 2) and "struck at event" in (self.folder / "log").read_text()[-4000:]:
             return STRUCK
         return STOPPED if code == 0 and request.max_records is not None else code
 

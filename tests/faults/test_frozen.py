@@ -15,9 +15,10 @@ import attrs
 import pytest
 
 from .child import BUSY, CHANGED, COMPLETED, NOTES, Request
+from .fickle import FICKLE
 from .forkserver import ForkServer
 from .phases import Phase, Strike, make_notes
-from .variants import SINKS, VARIANTS, Variant, Verdict
+from .variants import SINKS, VARIANTS, Verdict
 
 LEASE = 0.1  # seconds; a takeover takes three of them
 
@@ -32,13 +33,11 @@ NTH = 4
 
 CASES = [
     *((sink, moment) for sink in SINKS for moment in ("before it saves", "before it commits")),
-    # Frozen in a transaction of SQLite's it would hold the lock of the database.
-    *((sink, "in the middle of a write") for sink in SINKS if sink != "sqlite"),
-    *(
-        (sink, moment)
-        for sink in ("parquet", "sqlite")
-        for moment in ("before it prepares", "behind its commit")
-    ),
+    # Not SQLite: frozen in a transaction of its own it holds the lock of the database, and nobody else can write.
+    ("jsonl", "in the middle of a write"),
+    ("parquet", "in the middle of a write"),
+    ("parquet", "behind its commit"),
+    ("sqlite", "before it prepares"),
 ]
 
 
@@ -46,9 +45,11 @@ CASES = [
 class Case:
     """One runner, and the one that takes over from it."""
 
-    variant: Variant
+    variant: Any
+    """A subject of the campaigns."""
     folder: Path
     strike: Strike
+    runs: int = 0
     frozen: int = 0
     """Process id."""
     second: int = COMPLETED
@@ -66,7 +67,10 @@ class Case:
 
     def request(self, strike: Strike | None = None) -> Request:
         make_notes(self.folder / NOTES)
-        return Request(variant=self.variant.name, folder=str(self.folder), strike=strike, lease=LEASE)
+        self.runs += 1
+        return Request(
+            variant=self.variant.name, folder=str(self.folder), strike=strike, attempt=self.runs, lease=LEASE
+        )
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -75,7 +79,7 @@ def contents(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or name.startswith(("log", NOTES, "state.db.locks")) or ".db-" in name:
+        if path.is_dir() or name.startswith(("log", "answers", NOTES, "state.db.locks")) or ".db-" in name:
             continue
         if path.name.startswith(".") and path.parent.name == "out.parquet":
             continue
@@ -98,9 +102,14 @@ def rows(path: Path) -> bytes:
         connection.close()
 
 
-def variant_of(sink: str) -> Variant:
-    """Linear and buffered in turn, with the state that the campaign gives it."""
-    wanted = 8 if SINKS.index(sink) % 2 else 1
+def variant_of(sink: str) -> Any:
+    """Linear and buffered in turn. What the two runners write differs where a fickle pipeline has such a sink: bytes
+    that are written over equal ones aren't seen."""
+    if sink == "jsonl":
+        return FICKLE["fickle-jsonl-linear"]
+    if sink == "sqlite":
+        return FICKLE["fickle-sqlite-buffered-many"]
+    wanted = 8 if sink == "csv" else 1
     return next(each for each in VARIANTS.values() if (each.sink, each.concurrency) == (sink, wanted))
 
 
@@ -147,7 +156,7 @@ def take_over(server: ForkServer, cases: list[Case]) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Verdict]:
     found = {}
-    for sink in SINKS:
+    for sink in ("csv", "parquet"):
         case = Case(variant_of(sink), tmp_path_factory.mktemp(sink), Strike(Phase.STREAM, 1))
         for leg in (0, 1):
             case.variant.feed(case.folder, leg=leg)
@@ -166,4 +175,7 @@ def test_what_a_frozen_runner_writes_once_it_wakes_reaches_nothing(
     assert "taken over" in case.log
     assert case.after == case.before
     assert case.third == COMPLETED, case.log
-    assert case.end == undisturbed[sink]
+    assert case.end is not None
+    assert case.end.wrong is None
+    if sink in undisturbed:
+        assert case.end == undisturbed[sink]

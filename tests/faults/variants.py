@@ -289,6 +289,9 @@ async def _read_letters(folder: Path) -> list[dict[str, Any]]:
         fields = attrs.asdict(letter)
         for name in ("id", "run_id", "failed_at"):
             del fields[name]
+        position = fields["checkpoint"]["position"]
+        if isinstance(position, dict):
+            position.pop("size", None)  # of the file when it was read: a restart finds it grown
         found.append(fields)
     return found
 
