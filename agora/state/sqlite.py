@@ -24,7 +24,7 @@ import agora.seam
 from agora.errors import StateError
 from agora.state.base import Change, Delete, Put, Transaction
 from agora.state.locks import FileLock
-from agora.state.sqlitefile import connect, disconnect, explain, lock_directory
+from agora.state.sqlitefile import backup, connect, disconnect, explain, lock_directory
 from agora.state.sqlitesql import apply_changes, read_page, read_value
 from agora.state.transaction import buffered, not_open
 
@@ -102,6 +102,11 @@ class SQLiteBackend:
 
         await self._run(change)
 
+    async def backup(self, path: Path) -> None:
+        """Copy the file, as it is at one moment, to `path`, while it is in use or not. `StateError`: it isn't there or
+        is damaged, `path` is there already, or can't be written; then nothing is left there."""
+        await agora.seam.current().in_thread(backup, self.path, path)
+
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Buffered changes, applied when the block is left without an error."""
         return buffered(self)
@@ -129,6 +134,8 @@ class SQLiteBackend:
                 return operation(self._connection)
             except apsw.Error as error:
                 raise explain(error, self.path) from error
+            except UnicodeDecodeError as error:  # by apsw, of text in a row
+                raise explain(apsw.CorruptError(str(error)), self.path) from error
 
     def _open(self) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ empty one; an empty file under the name is therefore damage, and reported, where
 for a new database.
 """
 
+import contextlib
 import fcntl
 import os
 import stat
@@ -14,11 +15,22 @@ import apsw
 
 import agora.seam
 from agora.errors import StateError
+from agora.state.sqliterow import register
 
-__all__ = ["FORMAT", "STATE_TABLES", "connect", "disconnect", "explain", "is_state", "lock_directory"]
+__all__ = [
+    "FORMAT",
+    "STATE_TABLES",
+    "backup",
+    "connect",
+    "disconnect",
+    "explain",
+    "is_state",
+    "lock_directory",
+]
 
 _APPLICATION_ID = 0x41474F52  # "AGOR"; tells a state file from any other SQLite database
 _SMALLEST = 512  # bytes; a shorter file is an empty database to SQLite
+_CHECKED = 4 << 20  # bytes; up to here the tree's structure is checked whole at each opening, in milliseconds
 _BUSY_MILLISECONDS = 5_000  # transactions last milliseconds; who waits longer is told who is in the way
 
 _MIGRATIONS = (
@@ -32,8 +44,9 @@ _MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX entries_by_expiry ON entries (expires) WHERE expires IS NOT NULL;
     """,
+    "UPDATE entries SET value = agora_sealed(namespace, key, expires, value)",
 )
-"""The n-th turns format n into format n + 1; format 0 is an empty database."""
+"""The n-th turns format n into format n + 1; format 0 is an empty database. Format 2: each value has a checksum."""
 
 FORMAT = len(_MIGRATIONS)
 """The format that this agora writes, kept as `PRAGMA user_version`."""
@@ -73,6 +86,47 @@ def disconnect(connection: apsw.Connection, path: Path) -> None:
         connection.close()
     except apsw.Error as error:
         raise explain(error, path) from error
+
+
+def backup(path: Path, copy: Path) -> None:
+    """Copy the state file as it is at one moment, log and all, while others use it. Blocks. `StateError`: it isn't
+    there or is damaged, the copy is there already, or can't be written. The copy is made whole or not at all."""
+    if not path.exists():
+        raise StateError(f"the state file {path} doesn't exist, so there is nothing to copy")
+    if copy.exists():
+        raise StateError(f"{copy} is there already: give another name, or remove it")
+    files = agora.seam.current().files
+    connection = connect(path)
+    draft = copy.with_name(copy.name + ".new")
+    try:
+        files.make_directory(copy.parent)
+        files.unlink(draft)
+        with files.open(draft, "x+b") as handle:
+            os.fchmod(handle.fileno(), 0o600)
+            _copy(connection, draft)
+            files.fsync(handle)
+        files.replace(draft, copy)
+        files.sync_directory(copy.parent)
+    except OSError as error:
+        raise StateError(f"the copy {copy} can't be written: {error}") from error
+    except apsw.Error as error:
+        raise explain(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            files.unlink(draft)
+        disconnect(connection, path)
+
+
+def _copy(connection: apsw.Connection, draft: Path) -> None:
+    target = apsw.Connection(str(draft), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        with target.backup("main", connection, "main") as copying:
+            copying.step()
+        damage = target.pragma("integrity_check", 1)
+        if damage != "ok":
+            raise apsw.CorruptError(damage)
+    finally:
+        target.close()
 
 
 def explain(error: apsw.Error, path: Path) -> StateError:
@@ -187,8 +241,11 @@ def _check(connection: apsw.Connection, real: Path, shown: Path) -> None:
             f"the state file {shown} has format {found}, this agora knows up to {FORMAT}:"
             " it was written by a newer agora; upgrade, or give another path"
         )
-    if real.stat().st_size % connection.pragma("page_size") and not _size(_log(real)):
+    size = real.stat().st_size
+    if size % connection.pragma("page_size") and not _size(_log(real)):
         raise apsw.CorruptError("it ends inside a page")  # which SQLite would read as if zeros followed
+    if size <= _CHECKED and (damage := connection.pragma("integrity_check", 1)) != "ok":
+        raise apsw.CorruptError(damage)
 
 
 def _configure(connection: apsw.Connection) -> None:
@@ -202,6 +259,7 @@ def _migrate(connection: apsw.Connection) -> None:
     """To the format of this agora, in one transaction; of two processes one does it."""
     if connection.pragma("user_version") == FORMAT:
         return
+    register(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         for migration in _MIGRATIONS[connection.pragma("user_version") :]:

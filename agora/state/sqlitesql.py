@@ -1,15 +1,23 @@
-"""The statements of the SQLite backend: what is read and changed in one connection, in one thread call."""
+"""The statements of the SQLite backend: what is read and changed in one connection, in one thread call.
+
+Every row that is looked at is checked, the neighbours of one that isn't found too: there a row is whose key was
+damaged, so that it is reported and not taken for absent.
+"""
 
 from collections.abc import Sequence
 
 import apsw
 
 from agora.state.base import Change, Delete, Expect, Put
+from agora.state.sqliterow import opened, sealed
 from agora.state.transaction import check_text, not_met
 
 __all__ = ["apply_changes", "read_page", "read_value"]
 
-_GET = "SELECT value FROM entries WHERE namespace = ? AND key = ? AND (expires IS NULL OR expires > ?)"
+_ROWS = "SELECT namespace, key, value, expires FROM entries WHERE (namespace, key)"
+_FROM = f"{_ROWS} >= (?, ?) ORDER BY namespace, key"
+_AFTER = f"{_ROWS} > (?, ?) ORDER BY namespace, key"
+_BEFORE = f"{_ROWS} < (?, ?) ORDER BY namespace DESC, key DESC LIMIT 1"
 _PUT = (
     "INSERT INTO entries (namespace, key, value, expires) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (namespace, key) DO UPDATE SET value = excluded.value, expires = excluded.expires"
@@ -19,8 +27,6 @@ _PURGE = (
     "DELETE FROM entries WHERE (namespace, key) IN"
     " (SELECT namespace, key FROM entries WHERE expires <= ? ORDER BY expires LIMIT ?)"
 )
-_FIRST_PAGE = "SELECT key, value, expires FROM entries WHERE namespace = ? AND key >= ? ORDER BY key"
-_NEXT_PAGE = "SELECT key, value, expires FROM entries WHERE namespace = ? AND key > ? ORDER BY key"
 
 _PAGE_ROWS = 256
 _PAGE_BYTES = 1 << 20
@@ -29,8 +35,14 @@ _PURGE_ROWS = 100  # at least; twice as many as were put where that is more, so 
 
 def read_value(connection: apsw.Connection, namespace: str, key: str, now: float) -> bytes | None:
     """The value unless it has expired at `now` (seconds of the wall clock)."""
-    row = connection.execute(_GET, (namespace, key, now)).fetchone()
-    return None if row is None else row[0]
+    for found_namespace, found_key, stored, expires in connection.execute(
+        f"{_FROM} LIMIT 1", (namespace, key)
+    ):
+        value = opened(found_namespace, found_key, expires, stored)
+        if (found_namespace, found_key) == (namespace, key):
+            return value if expires is None or expires > now else None
+    _check_before(connection, namespace, key)
+    return None
 
 
 def read_page(
@@ -40,11 +52,14 @@ def read_page(
     all)."""
     page: list[tuple[str, bytes]] = []
     size = 0
-    query, start = (_FIRST_PAGE, prefix) if after is None else (_NEXT_PAGE, after)
+    query, start = (_FROM, prefix) if after is None else (_AFTER, after)
+    if after is None:
+        _check_before(connection, namespace, prefix)
     cursor = connection.execute(query, (namespace, start))
     try:
-        for key, value, expires in cursor:
-            if not key.startswith(prefix):
+        for found_namespace, key, stored, expires in cursor:
+            value = opened(found_namespace, key, expires, stored)
+            if found_namespace != namespace or not key.startswith(prefix):
                 return page, None
             if expires is None or expires > now:
                 page.append((key, value))
@@ -54,6 +69,11 @@ def read_page(
     finally:
         cursor.close()
     return page, None
+
+
+def _check_before(connection: apsw.Connection, namespace: str, key: str) -> None:
+    for found_namespace, found_key, stored, expires in connection.execute(_BEFORE, (namespace, key)):
+        opened(found_namespace, found_key, expires, stored)
 
 
 def apply_changes(connection: apsw.Connection, changes: Sequence[Change], now: float, place: str) -> None:
@@ -68,7 +88,8 @@ def apply_changes(connection: apsw.Connection, changes: Sequence[Change], now: f
             if isinstance(change, Put):
                 expires = None if change.ttl is None else now + change.ttl
                 expiring += expires is not None
-                execute(_PUT, (change.namespace, change.key, change.value, expires))
+                stored = sealed(change.namespace, change.key, expires, change.value)
+                execute(_PUT, (change.namespace, change.key, stored, expires))
             elif isinstance(change, Delete):
                 execute(_DELETE, (change.namespace, change.key))
         if expiring:

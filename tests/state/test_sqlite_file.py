@@ -103,7 +103,8 @@ async def test_a_file_cut_short_is_refused_wherever_it_was_cut(path, tmp_path):
         await refused(cut, "isn't a SQLite database|is damaged|only [0-9]+ bytes")
 
 
-async def test_damage_inside_is_reported_where_it_is_read(path):
+async def test_damage_inside_a_large_file_is_reported_where_it_is_read(path, monkeypatch):
+    monkeypatch.setattr("agora.state.sqlitefile._CHECKED", 0)
     await fill(path, 5000)
     with path.open("r+b") as handle:
         handle.seek(3 * 4096)
