@@ -34,8 +34,10 @@ class RunContext:
     """True in a replay of dead letters. Without checkpoints, a sink then adds to its target in place of
     replacing it."""
     state: MutableMapping[str, Json]
-    """A middleware's own durable mapping, cut with the stream and saved in the barrier's transaction. In
-    other parts, and in a buffered step, using it raises `ConfigError`."""
+    """A middleware's own durable mapping of text to JSON-able values, in no particular order. It holds what the
+    checkpoint says when `on_start` is called; what is changed is cut with the stream and saved in the barrier's
+    transaction. A list or dict that it gives may be changed in place. `ConfigError`, which ends the run: a value
+    that isn't JSON, a checkpoint store that can't save it, and any use in a buffered step or another part."""
     logger: logging.LoggerAdapter[logging.Logger]
     _span: Callable[[str, dict[str, Json]], AbstractContextManager[Span]] = attrs.field(alias="span")
     _count: Callable[[str, int], None] = attrs.field(alias="count")

@@ -198,8 +198,12 @@ class StepState(MutableMapping[str, Json]):
         """Take over a saved row; in order, before the first use."""
         assert self.log is not None
         shards = self._shards
+        same: Json = None
         for key, value in put.items():
-            shards[hash(key) & _MASK][key] = value
+            if type(value) is int and type(same) is int and value == same:
+                shards[hash(key) & _MASK][key] = same  # one object, as it was when a step set it: a time, say
+            else:
+                shards[hash(key) & _MASK][key] = same = value
         for key in gone:
             shards[hash(key) & _MASK].pop(key, None)
         self.log.loaded(put, gone)

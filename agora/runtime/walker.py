@@ -84,7 +84,7 @@ class Walk:
         Where the policy is `"pass"`, all are drawn first: the record goes on in place of them. `parent` is the
         record as it entered the step.
         """
-        count, marks = self._counts[start - 1], self._marks[start - 1]()  # whether it multiplies doesn't change
+        count, marks = self._counts[start - 1], self._marks[start - 1]()
         before = count.left
 
         async def pass_on(child: Record) -> None:

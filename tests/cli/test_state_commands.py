@@ -161,6 +161,22 @@ def test_the_checkpoint_is_shown_and_reset(agora, directory):
     )
 
 
+def test_the_checkpoint_says_how_many_keys_a_step_has_seen_and_reset_forgets_them(agora, directory):
+    path = directory / "orders.toml"
+    path.write_text(
+        path.read_text().replace("middlewares = [", 'middlewares = [{ type = "deduplicate", key = "id" }, ')
+    )
+    agora("run", "orders.toml")
+    shown = agora("checkpoint", "show", "orders.toml").stdout
+    assert "  state of Deduplicate: 11 keys\n" in shown  # and how it tells records apart
+    states = json.loads(agora("checkpoint", "show", "orders.toml", "--json").stdout)["checkpoint"]["states"]
+    assert states["Deduplicate"]["state"]["keys"] == 11
+    agora("checkpoint", "reset", "orders.toml", "--yes")
+    (directory / "large.jsonl").unlink()
+    again = agora("run", "orders.toml", "--json")
+    assert json.loads(again.stdout)["dropped"] == 4  # by the filter
+
+
 @pytest.mark.parametrize("verb", ["show", "reset"])
 def test_a_pipeline_without_checkpoints_says_what_it_needs(agora, write, verb):
     write('source = { import = "steps:few" }\nsinks = [{ type = "null" }]')
