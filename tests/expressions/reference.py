@@ -3,7 +3,7 @@
 import datetime
 import math
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import attrs
@@ -286,9 +286,18 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
+_EXACT = Context(prec=80)
+
+
+def _exactly(name: str, fn: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: getattr(_EXACT, name)(a, b) if isinstance(a, Decimal) else fn(a, b)
+
+
 SCALES: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b,
-}  # fmt: skip
+    "+": _exactly("add", lambda a, b: a + b),
+    "-": _exactly("subtract", lambda a, b: a - b),
+    "*": _exactly("multiply", lambda a, b: a * b),
+}
 
 
 class Terms:
@@ -311,8 +320,8 @@ class Terms:
             )
         a, b = (lambda: self.integer(depth - 1)), (lambda: self.integer(depth - 1))
         return self.pick(
-            lambda: self._scaled(a(), b(), lambda value: fits(value)),
-            lambda: self._scaled(a(), b(), lambda value: fits(value)),
+            lambda: self._scaled(a(), b(), fits),
+            lambda: self._scaled(a(), b(), fits),
             lambda: self._two("({} % {})", remainder, a(), b()),
             lambda: self._one("(- {})", lambda value: fits(-value), a()),
             lambda: self._one("abs({})", lambda value: fits(abs(value)), a()),
