@@ -20,6 +20,7 @@ from agora.runtime.counting import StageCount
 from agora.runtime.failing import leaf
 from agora.runtime.pace import Pace
 from agora.runtime.segment import halves
+from agora.runtime.spec import takes_columns
 from agora.sinks.base import DATA_ERRORS
 
 __all__ = ["SinkPort", "chosen_rows", "route"]
@@ -47,7 +48,7 @@ class SinkPort:
     @property
     def takes_columns(self) -> bool:
         """Whether it is written RecordBatches, where it is columns that come."""
-        return callable(getattr(self.sink, "write_columns", None))
+        return takes_columns(self.sink)
 
     async def deliver(self, rows: Sequence[Record]) -> dict[int, Exception]:
         """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused

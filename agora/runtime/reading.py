@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from agora.columns import Columns
 from agora.errors import ConfigError
 from agora.records import Record
 from agora.runtime.failing import leaf
@@ -38,6 +39,8 @@ class Reader:
     """Seconds with something new to save; `None`: no cuts by time."""
     source: Any
     """The user's source, duck-typed by the contract in `agora.sources.base`."""
+    columns: bool
+    """Whether what comes next takes columns."""
     reading_since: float = 0.0
     """Time (trio's clock) at which credits were last taken, and reading could go on."""
     late: Exception | None = None
@@ -95,7 +98,7 @@ class Reader:
 
     async def _read_blocks(self) -> None:
         intake = self.intake
-        demand = Demand(rows=1, overdue=self.pace.overdue)
+        demand = Demand(rows=1, columns=self.columns, overdue=self.pace.overdue)
         await self._grant(demand)
         blocks: AsyncGenerator[Block] = self.source.blocks(demand)
         async with _closed(blocks):
@@ -105,6 +108,8 @@ class Reader:
                 while start < len(block.rows):
                     if intake.held:
                         await intake.until_released()
+                    if isinstance(block.rows, Columns):
+                        await self._grant_whole(len(block.rows) - start)
                     count = min(len(block.rows) - start, intake.room())
                     intake.take_block(block, start, count)
                     if intake.ended is not None:
@@ -142,6 +147,14 @@ class Reader:
             self.reading_since = trio.current_time()
         if demand is not None:
             demand.rows = intake.room()
+
+    async def _grant_whole(self, rows: int) -> None:
+        """Credits for all of `rows`, if a batch may have so many: leftovers of a grant would splinter columns."""
+        intake = self.intake
+        if intake.granted < min(rows, intake.wanted()):
+            intake.credits.release(intake.granted)
+            intake.granted = 0
+            await self._grant()
 
     def _wake_timer(self) -> None:
         self._timer.unpark_all()

@@ -17,6 +17,8 @@ DEFAULT_EVERY = 10_000
 """Records between two checkpoints, where nothing is said."""
 DEFAULT_INTERVAL = 5.0
 """Seconds between two checkpoints, where nothing is said."""
+_COLUMNS = 65_536
+_MIXED = 8_192
 
 
 @attrs.frozen(kw_only=True)
@@ -84,12 +86,30 @@ class PipelineSpec:
         return self.checkpoint_every is not None or self.checkpoint_interval is not None
 
     @property
+    def columns(self) -> bool:
+        """Whether the source is asked for columns: where the first step takes them, or there is none and every sink
+        does."""
+        if self.chain.steps:
+            return self.chain.steps[0].columns is not None
+        return bool(self.sinks) and all(takes_columns(spec.sink) for spec in self.sinks)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Records of a batch at most. Columns want large batches; where they turn into rows on their way, these
+        are to stay in the processor's cache."""
+        if not self.columns:
+            return self.batch_size
+        through = all(step.columns is not None for step in self.chain.steps)
+        whole = through and all(takes_columns(spec.sink) for spec in self.sinks)
+        return max(self.batch_size, _COLUMNS if whole else _MIXED)
+
+    @property
     def limits(self) -> Backpressure:
         """The backpressure that holds: what was given, or a limit that keeps every stage busy."""
         if self.backpressure is not None:
             return self.backpressure
         concurrency = sum(step.concurrency for step in self.chain.steps if step.buffered)
-        return Backpressure.fixed(max(4 * self.batch_size, 8 * concurrency))
+        return Backpressure.fixed(max(4 * self.rows_at_once, 8 * concurrency))
 
     @property
     def letters_in_transaction(self) -> bool:
@@ -102,6 +122,11 @@ class PipelineSpec:
             and theirs is not None
             and (ours is theirs or ours.identity() == theirs.identity())
         )
+
+
+def takes_columns(sink: Any) -> bool:
+    """Whether a sink is written RecordBatches, where it is columns that come."""
+    return callable(getattr(sink, "write_columns", None))
 
 
 def is_live(sink: Any) -> bool:

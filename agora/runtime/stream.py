@@ -88,6 +88,7 @@ class Stream:
             linger=spec.linger,
             checkpoint_interval=spec.cut_interval,
             source=spec.source,
+            columns=spec.columns,
         )
         self._barrier = self._new_barrier() if spec.checkpointing else None
         self._writer = Writer(
@@ -237,7 +238,7 @@ class Stream:
         by_record = getattr(source, "blocks", None) is None
         return Intake(
             options=IntakeOptions(
-                batch_size=spec.batch_size,
+                batch_size=spec.rows_at_once,
                 checkpoint_every=spec.cut_every,
                 cuts=spec.cuts,
                 max_records=self.max_records,

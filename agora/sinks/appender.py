@@ -56,7 +56,7 @@ class Appender:
     def needs_sync(self) -> bool:
         return self.unsynced or self.torn or self._lost is not None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Whole records, all or none: after a failure the file is cut back, at the latest by the next
         write."""
         packed = compress(data, self.packing)
@@ -70,7 +70,7 @@ class Appender:
         self.offset += len(packed)
         if len(self._head) < EDGE:
             self._head += packed[: EDGE - len(self._head)]
-        self._tail = (self._tail + packed)[-EDGE:]
+        self._tail = (self._tail + packed[-EDGE:])[-EDGE:]
 
     def sync(self) -> None:
         """What was written is durable, the file's name too. After one failure it never succeeds again."""

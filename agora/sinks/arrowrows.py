@@ -13,6 +13,7 @@ import attrs
 import msgspec
 import pyarrow as pa
 
+from agora.columns import rows_of
 from agora.records import Record
 from agora.sinks.encode import Rejections
 from agora.sinks.letters import is_letter, letter_row
@@ -48,6 +49,15 @@ class ArrowRows:
             self._accept([_fields(record) for record in records])
         except Exception:  # noqa: BLE001 - whatever it is, the search below raises it again for its record
             return self._one_by_one(records)
+        return {}
+
+    def add_columns(self, batch: pa.RecordBatch) -> Rejections:
+        """The same for rows in columns, whose types stay what they are where the schema isn't settled."""
+        settled = self.schema is not None and self.schema.equals(batch.schema)
+        if not settled and not self._accept_columns(batch):
+            return self.add(rows_of(batch))
+        if settled:
+            self._hold(batch)
         return {}
 
     def take(self) -> list[pa.RecordBatch]:
@@ -87,6 +97,18 @@ class ArrowRows:
             batch = _conform(batch, schema)
         self.schema, self._held = schema, held
         self._hold(batch)
+
+    def _accept_columns(self, batch: pa.RecordBatch) -> bool:
+        if self.frozen or not batch.schema.names or len(set(batch.schema.names)) < len(batch.schema.names):
+            return False
+        try:
+            schema, held = self._grown(batch.schema.remove_metadata())
+            batch = _conform(batch, schema)
+        except (pa.ArrowException, TypeError, ValueError):
+            return False
+        self.schema, self._held = schema, held
+        self._hold(batch)
+        return True
 
     def _hold(self, batch: pa.RecordBatch) -> None:
         self._held.append(batch)

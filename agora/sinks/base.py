@@ -8,6 +8,8 @@ optional and looked up by name. The engine calls one sink from one task at a tim
     others accepted. Any other data error (`ValueError`, `TypeError`, `LookupError`, `ArithmeticError`) of a
     batch of one is that record's; of a larger batch it is searched by halving, if `atomic_write`. All else
     fails closed.
+`async write_columns(record_batch)`
+    Beside `write`, for records that come as a `pyarrow.RecordBatch`: the same, without making rows of them.
 `async write_record(record)`
     In place of `write`: each record is accepted or refused alone.
 `atomic_write = True`

@@ -21,7 +21,7 @@ def compression_of(path: Path, asked: Compression) -> Compression:
     return _SUFFIXES.get(path.suffix.lower(), "none") if asked == "auto" else asked
 
 
-def compress(data: bytes, compression: Compression) -> bytes:
+def compress(data: bytes | memoryview, compression: Compression) -> bytes | memoryview:
     """One whole gzip member or zstd frame, with a checksum; the data itself for `"none"`."""
     if compression == "gzip":
         packer = zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS)

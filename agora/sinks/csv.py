@@ -6,20 +6,26 @@ first record; from then on they are kept in the token, so that a later run can't
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from agora import seam
+from agora.columns import Columns
 from agora.context import RunContext
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.records import Json, Record
+from agora.sinks.columns import in_columns
 from agora.sinks.compress import Compression
 from agora.sinks.csvtext import CsvEncoder, fields_of
 from agora.sinks.encode import NanPolicy, Rejections
 from agora.sinks.existing import first_row
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
 from agora.sinks.target import AppendFile, IfExists, PublishWhen, as_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["CsvSink"]
 
@@ -101,14 +107,19 @@ class CsvSink:
             raise RecordsRejected(rejected)
         text, refused = encoder.lines(records[len(rejected) :])
         rejected |= {index + len(rejected): error for index, error in refused.items()}
-        if text:
-            text = self._header(encoder) + text
-            await self._file.append(_BOM + text if self._file.empty and text.startswith(_BOM) else text)
-            self._encoder = encoder
-        else:
-            await trio.lowlevel.checkpoint()
-        if rejected:
-            raise RecordsRejected(rejected)
+        await self._add(encoder, text, rejected)
+
+    async def write_columns(self, record_batch: "pa.RecordBatch") -> None:
+        """The same text as `write` for its rows, without making them, once the columns are settled."""
+        from agora.sinks.csvcolumns import CsvColumns  # noqa: PLC0415 - who has columns has loaded pyarrow
+
+        names = tuple(record_batch.schema.names)
+        if not names:
+            await self.write(Columns(record_batch))
+            return
+        encoder = await self._settled() or CsvEncoder(names, self.delimiter, self.nan)
+        text, rejected = await in_columns(CsvColumns(encoder).lines, record_batch)
+        await self._add(encoder, bytes(text), rejected)
 
     async def finish(self) -> None:
         await self._write_header()
@@ -138,6 +149,16 @@ class CsvSink:
 
     async def close(self) -> None:
         await self._file.close()
+
+    async def _add(self, encoder: CsvEncoder, text: bytes, rejected: Rejections) -> None:
+        if text:
+            text = self._header(encoder) + text
+            await self._file.append(_BOM + text if self._file.empty and text.startswith(_BOM) else text)
+            self._encoder = encoder
+        else:
+            await trio.lowlevel.checkpoint()
+        if rejected:
+            raise RecordsRejected(rejected)
 
     # --- columns ---
 

@@ -5,16 +5,21 @@ Encoding is done here, a whole batch a call; the file, with all of its delivery,
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from agora.context import RunContext
 from agora.errors import RecordsRejected
 from agora.records import Json, Record
+from agora.sinks.columns import in_columns
 from agora.sinks.compress import Compression
 from agora.sinks.encode import JsonEncoder, NanPolicy
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
 from agora.sinks.target import AppendFile, IfExists, PublishWhen, as_path
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["JsonLinesSink"]
 
@@ -61,6 +66,15 @@ class JsonLinesSink:
     async def write(self, records: Sequence[Record]) -> None:
         """`RecordsRejected` for those that have no JSON form, having accepted all others."""
         text, rejected = self._encoder.lines(records)
+        await self._file.append(text)
+        if rejected:
+            raise RecordsRejected(rejected)
+
+    async def write_columns(self, record_batch: "pa.RecordBatch") -> None:
+        """The same text as `write` for its rows, without making them."""
+        from agora.sinks.jsoncolumns import JsonColumns  # noqa: PLC0415 - who has columns has loaded pyarrow
+
+        text, rejected = await in_columns(JsonColumns(self.nan).lines, record_batch)
         await self._file.append(text)
         if rejected:
             raise RecordsRejected(rejected)

@@ -1,11 +1,15 @@
 """A sink that keeps nothing: to run a pipeline for its checks, its speed or its dead letters."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from agora.records import Json, Record
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["NullSink"]
 
@@ -19,6 +23,10 @@ class NullSink:
         return "null"
 
     async def write(self, records: Sequence[Record]) -> None:
+        """A trio checkpoint."""
+        await trio.lowlevel.checkpoint()
+
+    async def write_columns(self, record_batch: "pa.RecordBatch") -> None:
         """A trio checkpoint."""
         await trio.lowlevel.checkpoint()
 

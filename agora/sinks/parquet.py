@@ -128,6 +128,13 @@ class ParquetSink:
         if rejected:
             raise RecordsRejected(rejected)
 
+    async def write_columns(self, record_batch: pa.RecordBatch) -> None:
+        """The same for rows in columns, whose types are kept where the schema isn't settled yet."""
+        await trio.lowlevel.checkpoint()
+        rejected = await self._open_parts.write_columns(record_batch)
+        if rejected:
+            raise RecordsRejected(rejected)
+
     async def finish(self) -> None:
         await trio.lowlevel.checkpoint()
         self._open_parts.finish()

@@ -105,12 +105,20 @@ class PartDirectory:
 
     async def write(self, records: Sequence[Record]) -> Rejections:
         """The errors of those that don't fit; all others are taken."""
+        await self._make_room()
+        return self._rows.add(records)
+
+    async def write_columns(self, batch: pa.RecordBatch) -> Rejections:
+        """The same for rows in columns."""
+        await self._make_room()
+        return self._rows.add_columns(batch)
+
+    async def _make_room(self) -> None:
         await self._begin()
         if self._rows.rows >= _HELD_ROWS or self._rows.size >= _HELD_BYTES:
             await self._to_spool()
             if self._spool_rows >= self.part_rows:
                 await self._make_part()
-        return self._rows.add(records)
 
     def finish(self) -> None:
         self._finished = True

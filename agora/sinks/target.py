@@ -120,10 +120,11 @@ class AppendFile:
             await seam.current().in_thread(self._settle_existing)
             self._begun = True
 
-    async def append(self, data: bytes) -> None:
+    async def append(self, data: bytes | memoryview) -> None:
         """Take whole records. `OSError`: not taken; what was taken before is kept."""
         await self.begin()
-        data = self._joint + data if data else data
+        if data and self._joint:
+            data = self._joint + data
         limit = _BUFFER if self._file.packing == "none" else _COMPRESSED_BUFFER
         if len(self._buffer) + len(data) < limit:
             await trio.lowlevel.checkpoint()
@@ -217,8 +218,8 @@ class AppendFile:
                 'if_exists="append" or if_exists="replace"'
             )
 
-    def _write_through(self, data: bytes) -> None:
-        self._file.write(bytes(self._buffer) + data)
+    def _write_through(self, data: bytes | memoryview) -> None:
+        self._file.write(bytes(self._buffer) + data if self._buffer else data)
         self._buffer.clear()
         self._joint = b"" if data else self._joint
 

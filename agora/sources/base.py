@@ -68,6 +68,8 @@ class Demand:
     """
 
     rows: int
+    columns: bool = False
+    """Whether what comes next takes RecordBatches: rows may then be `agora.columns.Columns`."""
     overdue: Callable[[], bool] = attrs.field(default=lambda: False)
     """True once a synchronous stretch has lasted so long that the loop must get its turn: yield what there is."""
 
@@ -76,8 +78,9 @@ class Demand:
 class Block:
     """Consecutive records that were read in one go."""
 
-    rows: list[Record]
-    """Records in order; a `Malformed` where one couldn't be read. The engine may change them, not the list."""
+    rows: Sequence[Record]
+    """Records in order, a list or `agora.columns.Columns`; a `Malformed` where one couldn't be read. The engine may
+    change them, not the list."""
     position: Callable[[int], Position] | None = None
     """`position(n)`: the position after the first `n` rows, for 0 ≤ n ≤ len(rows). May be called later, while a
     later block is read; must stay right. `None` for a source without checkpoints."""

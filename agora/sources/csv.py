@@ -91,8 +91,9 @@ class CsvSource:
         return rows_of(self._run.blocks(), self._run.place)
 
     def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
-        """Yield the records of 64 KiB at a time, whatever the demand. A trio checkpoint every 256 KiB."""
-        return self._run.blocks()
+        """Yield the records of 64 KiB at a time, or of 1 MiB where columns are wanted; whatever the number of rows
+        asked for. A trio checkpoint every 256 KiB, or a block."""
+        return self._run.blocks(columns=demand.columns)
 
     def checkpoint(self) -> Position:
         """The position after what was yielded last."""
@@ -167,4 +168,5 @@ def _dialect(source: CsvSource) -> Dialect:
         columns=source.columns,
         types=conversions(source.types, of_text=True),
         schema=None if schema is None else structurer(schema),
+        kinds=source.types or {},
     )

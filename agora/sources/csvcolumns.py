@@ -11,11 +11,11 @@ import pyarrow as pa
 from agora.sources.casts import Cast
 from agora.sources.fieldcolumns import cut
 
-__all__ = ["Columns", "columns_of"]
+__all__ = ["ParsedColumns", "columns_of"]
 
 
 @attrs.frozen
-class Columns:
+class ParsedColumns:
     """Records, and where each ends."""
 
     batch: pa.RecordBatch
@@ -25,7 +25,7 @@ class Columns:
 
 def columns_of(
     data: bytes, names: Sequence[str], delimiter: str, casts: Mapping[str, Cast]
-) -> Columns | None:
+) -> ParsedColumns | None:
     """The records of whole lines of UTF-8; the last line may lack its end. `None`: the plain path must read it.
 
     Columns without a cast are text. No state, no trio: for any thread.
@@ -39,4 +39,4 @@ def columns_of(
         if values is None:
             return None
         columns.append(values)
-    return Columns(pa.RecordBatch.from_arrays(columns, names=list(names)), fields.place)
+    return ParsedColumns(pa.RecordBatch.from_arrays(columns, names=list(names)), fields.place)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from agora.columns import Columns
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
 from agora.sources.convert import Conversion, converted
@@ -23,6 +24,9 @@ from agora.sources.csvtext import (
 )
 from agora.sources.reader import ByteReader
 from agora.sources.textfile import Parsed
+
+if TYPE_CHECKING:
+    from agora.sources.csvcolumns import ParsedColumns
 
 __all__ = ["CsvParser", "Dialect"]
 
@@ -42,6 +46,8 @@ class Dialect:
     """Names of a headerless file; `None`: the file has a header."""
     types: Mapping[str, Conversion]
     schema: Conversion | None
+    kinds: Mapping[str, Any] = attrs.field(factory=dict)
+    """The types as they were given."""
 
 
 def _builder(
@@ -78,6 +84,7 @@ class CsvParser:
         self._plain = _builder(names, {})
         self._build = _builder(names, dialect.types)
         self._at_once = True
+        self._cut: Callable[[bytes], ParsedColumns | None] | None = None
 
     @classmethod
     def of_file(cls, reader: ByteReader, dialect: Dialect) -> "CsvParser | None":
@@ -141,6 +148,32 @@ class CsvParser:
             return (text.offset(text.after_lines(entries.ends[n - 1])), entries.ends[n - 1]) if n else (0, 0)
 
         return Parsed(rows, malformed, consumed, lines, unended, place, piece.original)
+
+    def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
+        """The same in columns, where the whole lines of `data` are sure to be the same."""
+        end = len(data) if final else data.rfind(b"\n") + 1
+        if not end:
+            return None
+        if self._cut is None:
+            self._cut = self._new_cut()
+        found = self._cut(data[:end])
+        if found is None:
+            return None
+        rows = Columns(found.batch)
+        consumed, lines = found.place(len(rows))
+        unended = not data.endswith(b"\n", 0, end)
+        return Parsed(rows, [], consumed, lines, unended, found.place, rows.__getitem__)
+
+    def _new_cut(self) -> "Callable[[bytes], ParsedColumns | None]":
+        from agora.sources.casts import cast_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
+        from agora.sources.csvcolumns import columns_of  # noqa: PLC0415
+
+        casts = {name: cast_of(kind) for name, kind in self._dialect.kinds.items()}
+        known = {name: cast for name, cast in casts.items() if cast is not None}
+        if self._encoding != "utf-8" or self._dialect.schema is not None or len(known) < len(casts):
+            return lambda _: None
+        names, delimiter = self._names, self._dialect.delimiter
+        return lambda data: columns_of(data, names, delimiter, known)
 
     def _records_at_once(self, text: Text) -> list[Record] | None:
         """All of them if each line is one, and all is in order."""

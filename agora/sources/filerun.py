@@ -25,7 +25,7 @@ __all__ = ["FileRun", "OpenFile", "OpenedFile", "Piece"]
 class Piece:
     """Records that were read in one go, as `Block` says; positions lack what the run knows of other files."""
 
-    rows: list[Record]
+    rows: Sequence[Record]
     malformed: Sequence[int]
     position: Callable[[int], FilePosition]
     original: Callable[[int], Record]
@@ -37,6 +37,9 @@ class OpenedFile(Protocol):
     done: bool
     failure: AgoraError | None
     """Why reading ends here, behind the records before it."""
+    columns: bool
+    """Set by who reads: whether large pieces are wanted, in columns where that can be; `read` and `take` are then
+    work for a thread."""
 
     @property
     def size(self) -> int:
@@ -98,7 +101,7 @@ class FileRun:
             self._prepared, machine.files, position, allow_change=allow_change
         )
 
-    async def blocks(self) -> AsyncGenerator[Block]:
+    async def blocks(self, *, columns: bool = False) -> AsyncGenerator[Block]:
         """Yield the blocks of every file that is left. Whatever ends it, nothing stays open."""
         machine = seam.current()
         try:
@@ -112,12 +115,16 @@ class FileRun:
                         self.open, machine.files, file, None, allow_change=False
                     )
                 opened = self._opened
+                opened.columns = columns
                 while not opened.done:
-                    if opened.ready:
-                        opened.read()
+                    if columns:
+                        piece = await machine.in_thread(_piece, opened)
                     else:
-                        await machine.in_thread(opened.read)
-                    piece = opened.take()
+                        if opened.ready:
+                            opened.read()
+                        else:
+                            await machine.in_thread(opened.read)
+                        piece = opened.take()
                     if piece.rows:
                         block = self._block(piece, finished)
                         self.place.block, self.place.taken = block, len(block.rows)
@@ -164,6 +171,11 @@ class FileRun:
 
     def _above(self, name: str) -> str:
         return above(self._base, name)
+
+
+def _piece(opened: OpenedFile) -> Piece:
+    opened.read()
+    return opened.take()
 
 
 def _size(file: InputFile) -> int:

@@ -13,11 +13,13 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agora.columns import Columns, rows_of
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
 from agora.seam import Files
 from agora.sources.convert import Conversion, converted
 from agora.sources.filerun import OpenedFile, Piece
+from agora.sources.parquetcolumns import as_columns
 from agora.sources.paths import InputFile
 from agora.sources.reader import HEAD, TAIL, open_file, size_of
 from agora.sources.resume import FilePosition, Fingerprint, check_head, check_size, check_tail
@@ -25,7 +27,8 @@ from agora.sources.resume import FilePosition, Fingerprint, check_head, check_si
 __all__ = ["open_parquet"]
 
 T = TypeVar("T")
-_ROWS = 4096
+_ROWS = 4_096
+_COLUMNS_ROWS = 65_536
 
 
 class _Handle(io.RawIOBase):
@@ -79,6 +82,7 @@ class _ParquetFile:
     _columns: Sequence[str] | None
     done: bool = False
     failure: AgoraError | None = None
+    columns: bool = attrs.field(default=False, init=False)
     group: int = 0
     row: int = 0
     """Rows of the group that are behind."""
@@ -133,7 +137,8 @@ class _ParquetFile:
             metadata.row_group(after).num_rows for after in range(group + 1, metadata.num_row_groups)
         )
         place = f"{self.file.name}, row group {group}"
-        rows = self._records(batch, place, row)
+        wanted = as_columns(batch, self._cast) if self.columns and self._schema is None else None
+        rows = self._records(batch, place, row) if wanted is None else Columns(wanted)
 
         def position(n: int) -> FilePosition:
             return self._position(group, row + n, last=last and n == batch.num_rows)
@@ -141,6 +146,8 @@ class _ParquetFile:
         def original(index: int) -> Record:
             return self._record(batch, index, place, row)
 
+        if isinstance(rows, Columns):
+            return Piece(rows, (), position, original)
         malformed = [index for index, record in enumerate(rows) if isinstance(record, Malformed)]
         return Piece(rows, malformed, position, original)
 
@@ -156,7 +163,8 @@ class _ParquetFile:
 
     def _rows_of_group(self) -> Iterator[Any]:
         left = self.row
-        for batch in self._reader.iter_batches(_ROWS, row_groups=[self.group], columns=self._columns):
+        size = _COLUMNS_ROWS if self.columns else _ROWS
+        for batch in self._reader.iter_batches(size, row_groups=[self.group], columns=self._columns):
             if left >= batch.num_rows:
                 left -= batch.num_rows
                 continue
@@ -250,11 +258,7 @@ def _rows(batch: Any, cast: Any) -> list[dict[str, Any]]:
     or not."""
     if cast is not None:
         batch = batch.cast(cast, safe=True)
-    names = batch.schema.names
-    if not names:
-        return [{} for _ in range(batch.num_rows)]
-    columns = [column.to_pylist() for column in batch.columns]
-    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return rows_of(batch)
 
 
 def _as_text(row: Any, cast: Any) -> dict[str, Any]:

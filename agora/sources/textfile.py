@@ -4,7 +4,7 @@ The parser is a pure function of the bytes from the end of the last whole record
 offset is carried from block to block, and a resumed run can't differ from one that wasn't interrupted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
@@ -20,6 +20,8 @@ from agora.sources.resume import FilePosition, Fingerprint, changed, check_head,
 __all__ = ["Parsed", "TextParser", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
+_COLUMNS_BLOCK = 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
+_TRIES = 4  # blocks that couldn't be columns, one after the other, until no further one is tried
 _LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded whatever the file is
 
 
@@ -27,7 +29,7 @@ _LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded
 class Parsed:
     """The records of some bytes, and their places."""
 
-    rows: list[Record]
+    rows: Sequence[Record]
     malformed: list[int]
     consumed: int
     """Bytes that are done; the rest belongs to a record that isn't whole yet."""
@@ -50,6 +52,10 @@ class TextParser(Protocol):
         """`final`: the file ends with `data`."""
         ...
 
+    def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
+        """The same with `Columns` for rows; `None` where it isn't sure to be the same."""
+        ...
+
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
         """(bytes, line ends) at the start of `data` that belong to the record `before`; `None` where that
         record was `unended` and `data` doesn't end it."""
@@ -68,8 +74,10 @@ class _TextFile:
     tail: bytes = b""
     done: bool = False
     failure: AgoraError | None = None
+    columns: bool = attrs.field(default=False, init=False)
     _data: bytes = b""
-    _step: int = _BLOCK
+    _doublings: int = 0
+    _misses: int = 0
 
     @property
     def size(self) -> int:
@@ -79,14 +87,19 @@ class _TextFile:
     def ready(self) -> bool:
         return self.reader.has(self._step)
 
+    @property
+    def _step(self) -> int:
+        """Bytes to read. Doubled for a record that is longer: that keeps the whole work linear."""
+        block = _COLUMNS_BLOCK if self.columns and self._misses < _TRIES else _BLOCK
+        return block << self._doublings
+
     def read(self) -> None:
         self._data += self.reader.read(self._step)
 
     def take(self) -> Piece:
-        assert self.parser is not None
         reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
         final = reader.at_end and reader.damage is None
-        parsed = self.parser.parse(data, offset, line, final=final)
+        parsed = self._parsed(data, offset, line, final=final)
         last = len(parsed.rows) if final else None
         size = reader.size
 
@@ -111,8 +124,7 @@ class _TextFile:
         self._data = data[parsed.consumed :]
         self.offset += parsed.consumed
         self.line += parsed.lines
-        # a record longer than the block: doubling keeps the whole work linear
-        self._step = _BLOCK if parsed.consumed else 2 * self._step
+        self._doublings = 0 if parsed.consumed else self._doublings + 1
         self.done = reader.at_end
         self.failure = reader.damage if reader.at_end else None
         if not self.done and len(self._data) > _LONGEST:
@@ -122,6 +134,16 @@ class _TextFile:
                 f"{_LONGEST >> 20} MiB; is this a text file of records?"
             )
         return Piece(parsed.rows, parsed.malformed, position, parsed.original)
+
+    def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
+        assert self.parser is not None
+        if self.columns and self._misses < _TRIES:
+            parsed = self.parser.columns(data, offset, line, final=final)
+            if parsed is not None:
+                self._misses = 0
+                return parsed
+            self._misses += 1
+        return self.parser.parse(data, offset, line, final=final)
 
     def close(self) -> None:
         self.reader.close()
