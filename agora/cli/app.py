@@ -46,6 +46,7 @@ for _group, _name, _function, _help in (
     (_dlq, "replay", "dlq:replay_letters", "Send dead letters through the pipeline again."),
     (_dlq, "purge", "dlq:purge_letters", "Throw dead letters away, for good."),
     (_checkpoint, "show", "checkpoint:show", "Show the checkpoint that the next run resumes from."),
+    (_checkpoint, "backup", "checkpoint:backup", "Copy the state file, in use or not."),
     (_checkpoint, "reset", "checkpoint:reset", "Forget the checkpoint: the next run starts over."),
 ):
     _group.command(f"agora.cli.{_function}", name=_name, help=_help)

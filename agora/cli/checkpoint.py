@@ -1,7 +1,9 @@
 """`agora checkpoint`: where the next run goes on, and how to make it start over."""
 
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import attrs
 import trio
@@ -13,9 +15,13 @@ from agora.cli.output import confirmed, print_json, print_text
 from agora.cli.state import checkpoint_store, leased
 from agora.cli.target import Name, Target, open_target
 from agora.records import Json
+from agora.state import SQLiteBackend, opened
+from agora.state.lease import Holder, holder_of
 from agora.state.steplog import Place
 
-__all__ = ["Yes", "reset", "show"]
+__all__ = ["Yes", "backup", "reset", "show"]
+
+_FOR_PROGRAMS = ("head", "tail", "edges")
 
 Yes = Annotated[bool, Parameter(help="Don't ask.")]
 
@@ -31,14 +37,29 @@ def show(
 
     def command() -> int:
         bound = open_target(target, name)
-        checkpoint = trio.run(checkpoint_store(bound).load, bound.name)
+        store = checkpoint_store(bound)
+
+        async def look() -> tuple[Checkpoint | None, bool, Holder | None]:
+            async with opened(store.state):
+                began = bool(await store.genesis(bound.name))
+                return await store.load(bound.name), began, await holder_of(store.state, bound.name)
+
+        checkpoint, began, holder = trio.run(look)
         if output.json:
             fields = checkpoint and attrs.asdict(checkpoint, recurse=False)
-            print_json({"pipeline": bound.name, "checkpoint": fields})
-        elif checkpoint is None:
-            print_text(f"pipeline {bound.name} has no checkpoint: a run starts from the beginning")
-        else:
+            lease = holder and attrs.asdict(holder)
+            print_json({"pipeline": bound.name, "checkpoint": fields, "lease": lease})
+            return Exit.OK
+        if checkpoint is not None:
             print_text(_text(bound.name, checkpoint))
+        else:
+            but = ", though a run began" if began else ""
+            print_text(f"pipeline {bound.name} has no checkpoint{but}: a run starts from the beginning")
+        if holder is not None:
+            renewed = f"{holder.renewed:%Y-%m-%d %H:%M:%S} UTC"
+            print_text(
+                f"  lease: {holder}; renewed at {renewed}, and not given back: it runs, or was cut off"
+            )
         return Exit.OK
 
     return ending(output, command)
@@ -82,14 +103,54 @@ def reset(
     return ending(output, command)
 
 
+def backup(
+    target: Target,
+    copy: Annotated[Path, Parameter(help="The file to make; it mustn't be there yet.")],
+    name: Name = None,
+    /,
+    *,
+    output: Output = Output(),  # noqa: B008  - frozen
+) -> int:
+    """Copy the state file, with checkpoints, dead letters and all, whether it is in use or not."""
+
+    def command() -> int:
+        bound = open_target(target, name)
+        state = checkpoint_store(bound).state
+        if not isinstance(state, SQLiteBackend):
+            raise UsageError(
+                f"the state of pipeline {bound.name!r} is no file: use the tools of its own for a copy"
+            )
+        trio.run(state.backup, copy)
+        if output.json:
+            print_json({"pipeline": bound.name, "state": str(state.path), "backup": str(copy)})
+        else:
+            print_text(f"the state file {state.path} is copied to {copy}")
+        return Exit.OK
+
+    return ending(output, command)
+
+
+def _place(value: Any) -> str:
+    """A position, token or identity in a line for people: without fingerprints, which only programs compare."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    told = {
+        key: each for key, each in value.items() if key not in _FOR_PROGRAMS and each not in (None, {}, [])
+    }
+    parts = (f"{key} {each:,}" if type(each) is int else f"{key} {each}" for key, each in told.items())
+    return ", ".join(parts)
+
+
 def _text(name: str, checkpoint: Checkpoint) -> str:
     after = "a completed run" if checkpoint.completed else "a run that didn't reach the end"
     lines = [
         f"pipeline {name}: {checkpoint.ordinal:,} records are handled, by {after}",
         f"  saved at {checkpoint.saved_at:%Y-%m-%d %H:%M:%S} UTC by run {checkpoint.run_id}",
-        f"  source {checkpoint.source}, position {checkpoint.position}",
+        f"  source: {_place(checkpoint.source)}",
+        f"  position: {_place(checkpoint.position)}",
     ]
-    lines += [f"  sink {sink}: {token}" for sink, token in checkpoint.sinks.items()]
+    for sink, token in checkpoint.sinks.items():
+        lines.append(f"  sink {sink}: " + ("flushed, no token" if token is None else _place(token)))
     lines += [f"  state of {step}{_keys(state)}" for step, state in checkpoint.states.items()]
     return "\n".join(lines)
 

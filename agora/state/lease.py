@@ -36,6 +36,7 @@ __all__ = [
     "acquire",
     "decide",
     "fence_expectation",
+    "holder_of",
 ]
 
 _FENCES = "lease.fence"
@@ -134,6 +135,12 @@ def decide(
 def fence_expectation(pipeline: str, fence: int) -> Expect:
     """The condition under which a holder of the lease with this number may save."""
     return Expect(_FENCES, pipeline, b"%d" % fence)
+
+
+async def holder_of(state: StateBackend, pipeline: str) -> Holder | None:
+    """Who holds the lease, or held it last and didn't give it back (a crash); on an open backend. `None`: nobody."""
+    _, holder = await _read(state, pipeline)
+    return None if holder is None or holder.released else holder
 
 
 async def acquire(

@@ -200,3 +200,33 @@ def test_explain_gives_text_json_and_mermaid_and_touches_nothing(agora, director
     ]
     assert agora("explain", "orders.toml", "--mermaid").stdout.startswith("flowchart LR\n")
     assert not (directory / ".agora").exists()
+
+
+def test_the_checkpoint_is_shown_in_words(agora, directory):
+    agora("run", "orders.toml", "--max-records", "4")
+    shown = agora("checkpoint", "show", "orders.toml").stdout
+    assert "  source: type csv, paths ['orders.csv'], " in shown
+    assert "  position: name orders.csv, offset 34, line 5, size 70" in shown.replace("item 0, ", "")
+    assert "  sink jsonl:large.jsonl: " in shown
+    assert "digest" not in shown
+    assert "edges" not in shown
+    assert "lease" not in shown
+    told = json.loads(agora("checkpoint", "show", "orders.toml", "--json").stdout)
+    assert told["lease"] is None
+    assert told["checkpoint"]["position"]["head"]["digest"]
+
+
+def test_the_state_is_copied_and_a_copy_that_is_there_is_refused(agora, directory):
+    agora("run", "orders.toml")
+    done = agora("checkpoint", "backup", "orders.toml", "copy.db")
+    assert done.stdout.startswith("the state file ")
+    assert done.returncode == 0
+    again = agora("checkpoint", "backup", "orders.toml", "copy.db")
+    assert again.returncode == 1
+    assert "copy.db is there already" in again.stderr
+    (directory / "orders.toml").write_text(
+        (directory / "orders.toml").read_text().replace(".agora/state.db", "copy.db")
+    )
+    assert agora("checkpoint", "show", "orders.toml").stdout.startswith(
+        "pipeline orders: 10 records are handled"
+    )
