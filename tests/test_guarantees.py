@@ -11,7 +11,7 @@ PAGE = (TESTS.parent / "docs/guarantees.md").read_text()
 NAMED = re.compile(r"`([\w/]+\.py)(?:::(\w+))?`")
 
 
-def tests_of(path: Path) -> set[str]:
+def names_in(path: Path) -> set[str]:
     return {
         node.name
         for node in ast.parse(path.read_text()).body
@@ -21,7 +21,7 @@ def tests_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize(("file", "name"), sorted(set(NAMED.findall(PAGE))))
 def test_each_test_that_is_named_is_there(file: str, name: str) -> None:
-    found = tests_of(TESTS / file)
+    found = names_in(TESTS / file)
     assert name in found if name else found
 
 
