@@ -154,7 +154,8 @@ def test_a_replaced_file_is_refused_unless_that_is_allowed(reading, tmp_path, ki
     said = (
         rf"{path} isn't the file that was read up to (byte \d+|row 2 of row group 0): it begins differently\. It had "
         rf"{before.st_size:,} bytes, with the fingerprint [0-9a-f]{{32}} of \d+ of them; now it has "
-        rf"{before.st_size:,}, with [0-9a-f]{{32}}\. .*allow_source_change=True \(--allow-source-change\).*restart=True \(--restart\)"
+        rf"{before.st_size:,}, with [0-9a-f]{{32}}\. "
+        r".*allow_source_change=True \(--allow-source-change\).*restart=True \(--restart\)"
     )
     with pytest.raises(SourceChanged, match=said):
         reading.rows(source, position)
