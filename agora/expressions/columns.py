@@ -22,6 +22,8 @@ def taken(batch: pa.RecordBatch, path: Sequence[str]) -> Values | LookupError:
     values = batch.column(places[0])
     for depth, name in enumerate(path[1:], 1):
         of = values.type
+        if pa.types.is_null(of):
+            return values  # NULL has NULL fields
         if not pa.types.is_struct(of) or of.get_field_index(name) < 0:
             return LookupError(f"{'.'.join(path[:depth])!r} has no field {name!r}")
         values = pc.struct_field(values, name)

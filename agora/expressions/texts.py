@@ -78,7 +78,10 @@ def _general(
             return null
         arguments = _constants(operands[1:])
         if arguments is not None and None not in arguments:
-            run = fast(*arguments)
+            try:
+                run = fast(*arguments)
+            except ValueError:
+                run = None  # arguments that have no meaning are an error of the rows, in which the text isn't NULL
             if run is not None:
                 return Apply(Kernel(of, run), (operands[0],), sql)
         return Apply(by_value(of, slow), tuple(operands), sql)
