@@ -49,15 +49,18 @@ class Files:
     def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
         """Write all of `data`, whatever number of system calls that takes."""
         view = memoryview(data)
-        while view:
-            written = handle.write(view)
-            view = view[written:]
+        with _naming(handle):
+            while view:
+                written = handle.write(view)
+                view = view[written:]
 
     def truncate(self, handle: IO[bytes], size: int) -> None:
-        handle.truncate(size)
+        with _naming(handle):
+            handle.truncate(size)
 
     def fsync(self, handle: IO[bytes]) -> None:
-        os.fsync(handle.fileno())
+        with _naming(handle):
+            os.fsync(handle.fileno())
 
     def sync_directory(self, path: Path) -> None:
         """Make the names in this directory durable."""
@@ -89,6 +92,17 @@ class Files:
     def remove_tree(self, path: Path) -> None:
         """Remove a directory with all that is in it, as far as that is possible."""
         shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _naming(handle: IO[bytes]) -> Iterator[None]:
+    """The system says that there is no space, and not where."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = handle.name
+        raise
 
 
 class Seam:

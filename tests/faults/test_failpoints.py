@@ -85,7 +85,7 @@ def strikes(operations: list[Operation], *, most: int, seed: int) -> list[Strike
 
 
 def check_clear(points: Failpoints, error: Exception | None) -> None:
-    """A crash crashes; a failure that comes out says what, where and how to go on."""
+    """A crash crashes; an error says what failed, at which file, in which run, and how to go on."""
     if points.fault.crashes:
         assert points.crashed
     elif error is not None:
@@ -93,6 +93,8 @@ def check_clear(points: Failpoints, error: Exception | None) -> None:
         notes = "\n".join(getattr(error, "__notes__", ()))
         assert "in pipeline 'orders'" in notes
         assert "the next run" in notes
+        assert points.struck is not None
+        assert any(str(place) in str(error) for place in (points.struck.path, points.struck.path.parent))
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)

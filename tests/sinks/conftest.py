@@ -1,19 +1,20 @@
-"""Contexts of runs, and a machine whose file operations can be watched and failed."""
+"""Contexts of runs, and a machine whose operations on the disk can be watched and failed."""
 
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import attrs
 import pytest
 
-from agora import seam
 from agora.checkpoint import Checkpoint
 from agora.context import RunContext
 from agora.sinks import target
+from agora.testing.faults import Operation, observing
 
 
 def make_context(*, completed: bool | None = None, fence: int = 0, takeover: bool = False) -> RunContext:
@@ -39,70 +40,33 @@ def make_context(*, completed: bool | None = None, fence: int = 0, takeover: boo
     )
 
 
-class WatchedFiles(seam.Files):
-    """Calls `before(number, name)` ahead of every operation; a write is torn in the middle."""
+@attrs.define
+class Watch:
+    """Calls `before(number, operation)` ahead of every operation; in the middle of a write."""
 
-    def __init__(self, before: Callable[[int, str], None]) -> None:
-        self.calls = 0
-        self._before = before
+    before: Callable[[int, Operation], None]
+    calls: int = 0
 
-    def _step(self, name: str) -> None:
+    def perform(self, operation: Operation, act: Callable[[Operation], Any]) -> Any:
         self.calls += 1
-        self._before(self.calls, name)
-
-    def open(self, path: Path, mode: str) -> IO[bytes]:
-        self._step("open")
-        return super().open(path, mode)
-
-    def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
-        half = len(data) // 2
+        half = len(operation.data) // 2 if operation.name == "write" else 0
         if half:
-            super().write(handle, memoryview(data)[:half])
-        self._step("write")
-        super().write(handle, memoryview(data)[half:])
-
-    def truncate(self, handle: IO[bytes], size: int) -> None:
-        self._step("truncate")
-        super().truncate(handle, size)
-
-    def fsync(self, handle: IO[bytes]) -> None:
-        self._step("fsync")
-        super().fsync(handle)
-
-    def sync_directory(self, path: Path) -> None:
-        self._step("sync_directory")
-        super().sync_directory(path)
-
-    def replace(self, source: Path, target: Path) -> None:
-        self._step("replace")
-        super().replace(source, target)
-
-    def copy(self, source: Path, target: Path) -> None:
-        self._step("copy")
-        super().copy(source, target)
-
-    def unlink(self, path: Path) -> None:
-        self._step("unlink")
-        super().unlink(path)
-
-    def make_directory(self, path: Path) -> None:
-        self._step("make_directory")
-        super().make_directory(path)
+            act(attrs.evolve(operation, data=operation.data[:half]))
+        self.before(self.calls, operation)
+        return act(attrs.evolve(operation, data=operation.data[half:], offset=operation.offset + half))
 
 
 @contextlib.contextmanager
-def watching(before: Callable[[int, str], None]) -> Any:
-    machine = seam.Seam()
-    files = WatchedFiles(before)
-    machine.files = files
-    with seam.use(machine):
-        yield files
+def watching(before: Callable[[int, Operation], None]) -> Iterator[Watch]:
+    watch = Watch(before)
+    with observing(watch):
+        yield watch
 
 
-def fail_at(number: int) -> Callable[[int, str], None]:
-    def before(call: int, name: str) -> None:
+def fail_at(number: int) -> Callable[[int, Operation], None]:
+    def before(call: int, operation: Operation) -> None:
         if call == number:
-            raise OSError(28, f"No space left on device ({name}, call {call})")
+            raise OSError(28, f"No space left on device ({operation}, call {call})")
 
     return before
 

@@ -114,7 +114,7 @@ async def test_a_crash_before_any_file_operation_is_recovered_to_what_the_token_
     story = Story(sink, base)
     moments: list[tuple[Path, Any, list[Any] | None]] = []
 
-    def snapshot(call: int, _name: str) -> None:
+    def snapshot(call: int, _operation: object) -> None:
         if story.token is not None:
             machine.copy_tree(live, frozen / str(call))
             moments.append((frozen / str(call), story.token, story.covered if story.token["exists"] else was))
@@ -231,8 +231,8 @@ async def test_a_disk_that_is_full_for_a_while_loses_and_repeats_nothing(
 async def test_a_failed_fsync_is_not_believed_when_it_succeeds_later(
     tmp_path: Path, context: Any, machine: Any
 ) -> None:
-    def refuse(_call: int, name: str) -> None:
-        if name == "fsync":
+    def refuse(_call: int, operation: Any) -> None:
+        if operation.name == "fsync":
             raise OSError(5, "Input/output error")
 
     sink = JsonLinesSink(tmp_path / "out.jsonl")

@@ -1,7 +1,7 @@
 """After a crash at any write of SQLite, or a failure of one, recovery gives the rows that the saved token covers."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from agora.errors import AgoraError, PipelineBusy, SinkChanged
 from agora.sinks import SQLiteSink
+from agora.testing.faults import DiskRecorder, Failpoints, Fault, Loss, write_tree
 
 RECORDS = [{"n": n, "text": "x" * n} for n in range(20)]
 SCRIPT = [
@@ -38,66 +39,6 @@ def database(path: Path) -> Iterator[apsw.Connection]:
         yield connection
     finally:
         connection.close()
-
-
-class WatchedFile(apsw.VFSFile):
-    def __init__(self, name: Any, flags: list[int], before: Callable[[str], None]) -> None:
-        self.before = before
-        super().__init__("unix", name, flags)
-
-    def xWrite(self, data: bytes, offset: int) -> None:
-        self.before("write")
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:
-        self.before("sync")
-        super().xSync(flags)
-
-    def xTruncate(self, size: int) -> None:
-        self.before("truncate")
-        super().xTruncate(size)
-
-
-class PowerVfs(apsw.VFS):
-    """Keeps, of each file, what was there at its last fsync: what a loss of power leaves at the least."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-        super().__init__("power", "unix", makedefault=True)
-
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
-        kept, path = self.kept, name if isinstance(name, str) else name.filename()
-
-        class PowerFile(apsw.VFSFile):
-            def xSync(self, flags: int) -> None:
-                super().xSync(flags)
-                kept[Path(path).name] = Path(path).read_bytes()
-
-        return PowerFile("unix", name, flags)
-
-    def xDelete(self, name: str, sync: bool) -> None:
-        super().xDelete(name, sync)
-        self.kept.pop(Path(name).name, None)
-
-
-class WatchedVfs(apsw.VFS):
-    def __init__(self, before: Callable[[str], None]) -> None:
-        self.before = before
-        super().__init__("watched", "unix", makedefault=True)
-
-    def xOpen(self, name: Any, flags: list[int]) -> WatchedFile:
-        return WatchedFile(name, flags, self.before)
-
-
-@contextmanager
-def watching(before: Callable[[str], None]) -> Iterator[None]:
-    """Calls `before(name)` ahead of everything that SQLite does to a file."""
-    vfs = WatchedVfs(before)
-    try:
-        yield
-    finally:
-        apsw.set_default_vfs("unix")
-        vfs.unregister()
 
 
 def rows(path: Path) -> list[int] | None:
@@ -187,22 +128,22 @@ async def recovered(story: Story, path: Path, token: Any, context: Any) -> list[
 
 @pytest.mark.parametrize("case", CASES)
 async def test_a_crash_before_any_write_of_the_database_is_recovered_to_what_the_token_covers(
-    case: str, tmp_path: Path, context: Any
+    case: str, tmp_path: Path, context: Any, machine: Any
 ) -> None:
     live = tmp_path / "live"
     live.mkdir()
     sink, story = start(case, live / "o.db")
     moments: list[tuple[Path, Any, list[int] | None]] = []
 
-    def snapshot(_name: str) -> None:
+    def snapshot(_call: int, _operation: object) -> None:
         if story.token is not None:
             frozen = tmp_path / str(len(moments))
             shutil.copytree(live, frozen)
             moments.append((frozen / "o.db", story.token, story.covered))
 
-    with watching(snapshot):
+    with machine.watching(snapshot):
         await story.run(context(fence=1))
-        snapshot("end")
+        snapshot(0, "the end")
         await sink.close()
     assert len(moments) > 50
     assert {tuple(covered) if covered else () for _, _, covered in moments} >= {tuple(story.written)}
@@ -214,7 +155,7 @@ async def test_a_crash_before_any_write_of_the_database_is_recovered_to_what_the
 async def test_a_write_of_the_database_that_fails_ends_the_run_and_the_next_one_has_what_the_token_covers(
     case: str, tmp_path: Path, context: Any
 ) -> None:
-    number, failed = 0, True
+    number, failed = 1, True
     while failed:
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -227,27 +168,19 @@ async def test_a_write_of_the_database_that_fails_ends_the_run_and_the_next_one_
 
 
 async def run_failing_at(number: int, sink: SQLiteSink, story: Story, context: Any) -> bool:
-    """Whether it came to the n-th call of the file system; that one fails, and nothing after it."""
-    left = number
-
-    def fail(_name: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == -1:
-            raise apsw.FullError("injected")
-
-    with watching(fail):
+    """Whether it came to the n-th operation; that one fails, and nothing after it."""
+    with Failpoints(number, Fault.ENOSPC) as points:
         try:
             await story.run(context(fence=1), SCRIPT[3:7])
         except OSError as error:
-            assert str(story.sink.path) in str(error)
-            assert left < 0
+            assert str(story.sink.path.parent) in str(error)
+            assert points.struck is not None
         finally:
             try:
                 await sink.close()
             except OSError:
-                assert left < 0
-    return left < 0
+                assert points.struck is not None
+    return points.struck is not None
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -277,29 +210,19 @@ async def test_what_was_prepared_or_committed_survives_a_loss_of_power(
     live = tmp_path / "live"
     live.mkdir()
     sink, story = start(case, live / "o.db")
-    moments: list[tuple[Path, Any, list[int] | None]] = []
-
-    def lose_power() -> None:
-        image = tmp_path / str(len(moments))
-        image.mkdir()
-        for name, content in vfs.kept.items():
-            (image / name).write_bytes(content)
-        moments.append((image / "o.db", story.token, story.covered))
-
-    vfs = PowerVfs()
-    try:
+    moments: list[tuple[int, Any, list[int] | None]] = []
+    with DiskRecorder(live) as recorder:
         await sink.open(context(fence=1))
         story.token = await sink.prepare()
-        lose_power()
+        moments.append((len(recorder.log), story.token, story.covered))
         for act in SCRIPT:
             await story.act(act)
-            lose_power()
+            moments.append((len(recorder.log), story.token, story.covered))
         await sink.close()
-    finally:
-        apsw.set_default_vfs("unix")
-        vfs.unregister()
-    for path, token, expected in moments:
-        assert await recovered(story, path, token, context) == expected
+    for moment, token, expected in moments:
+        for loss in (Loss.total(), Loss.none(), Loss.random(moment)):
+            write_tree(recorder.after(moment, loss), tmp_path / "image")
+            assert await recovered(story, tmp_path / "image/o.db", token, context) == expected
 
 
 async def test_a_commit_of_a_runner_that_was_taken_over_reaches_nothing(tmp_path: Path, context: Any) -> None:

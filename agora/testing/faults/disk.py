@@ -130,11 +130,11 @@ class Disk:
             case "open" | "create":
                 self._begin(operation)
             case "write":
-                self._open[operation.file][0].pending.append(_Write(operation.offset, operation.data))
+                self._opened(operation)[0].pending.append(_Write(operation.offset, operation.data))
             case "truncate":
-                self._open[operation.file][0].pending.append(operation.size)
+                self._opened(operation)[0].pending.append(operation.size)
             case "fsync":
-                file, directory = self._open[operation.file]
+                file, directory = self._opened(operation)
                 file.sync()
                 if operation.durable:
                     directory.sync()
@@ -163,6 +163,11 @@ class Disk:
         parent = self._directory(operation.path.parent)
         file = (self._make if operation.name == "create" else self._file)(operation.path)
         self._open[operation.file] = file, parent
+
+    def _opened(self, operation: Operation) -> tuple[_File, _Directory]:
+        if operation.file not in self._open:  # it was opened before anybody looked
+            self._begin(operation)
+        return self._open[operation.file]
 
     def _make(self, path: Path) -> _File:
         """A new file, or the one that is there, emptied."""

@@ -44,7 +44,10 @@ class Fault(enum.Enum):
         """Whether it can happen to this operation, and isn't the same as another fault there."""
         if self in (Fault.SHORT_WRITE, Fault.CRASH_WITHIN):
             return operation.name in {"write", "copy"} and len(operation.data) > 1
-        return self is not Fault.FULL or operation.takes_space
+        if self is Fault.FULL:
+            return operation.takes_space
+        # SQLite says of nothing but a write that the disk is full.
+        return self is not Fault.ENOSPC or operation.layer == "files" or operation.name == "write"
 
     @property
     def crashes(self) -> bool:
@@ -61,9 +64,8 @@ class Failpoints:
     at: int | None = None
     fault: Fault = Fault.EIO
     seen: list[Operation] = attrs.field(factory=list, init=False)
-    """All operations up to now, in order, the failed one too, those of a dead process not; without their data."""
+    """All operations up to now, in order, the failed one too, those of a dead process not."""
     crashed: bool = attrs.field(default=False, init=False)
-    _last: object = attrs.field(default=None, init=False)  # a file that was opened stays open until the end
     _full: bool = attrs.field(default=False, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _stack: ExitStack = attrs.field(factory=ExitStack, init=False)
@@ -88,7 +90,7 @@ class Failpoints:
         with self._lock:
             if self.crashed:
                 raise Crash(f"dead before {operation}")
-            self.seen.append(attrs.evolve(operation, data=b""))
+            self.seen.append(operation)
             strikes = len(self.seen) == self.at
             if strikes and self.fault is Fault.CRASH_BEFORE:
                 self._die(operation)
@@ -110,26 +112,26 @@ class Failpoints:
             case Fault.CRASH_WITHIN:
                 act(half)
             case _:
-                self._last = act(operation)
+                act(operation)
         self._die(operation)
 
     def _die(self, operation: Operation) -> NoReturn:
         self.crashed = True
-        raise Crash(f"at operation {len(self.seen)}, {self.fault.value}: {operation}")
+        raise Crash(f"at operation {self.at}, {self.fault.value}: {operation}")
 
 
 def _no_space(operation: Operation) -> Exception:
     """As the operating system, or SQLite, says it."""
     if operation.layer == "sqlite":
         return apsw.FullError(f"injected: {operation}") if operation.name == "write" else _broken(operation)
-    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(operation))
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(operation.path))
 
 
 def _broken(operation: Operation) -> Exception:
     if operation.layer == "sqlite":
         opening = operation.name in {"open", "create"}
         return (apsw.CantOpenError if opening else apsw.IOError)(f"injected: {operation}")
-    return OSError(errno.EIO, os.strerror(errno.EIO), str(operation))
+    return OSError(errno.EIO, os.strerror(errno.EIO), str(operation.path))
 
 
 def _is_crash(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -23,7 +22,7 @@ class ObservedFiles(seam.Files):
         self._observer = observer
         self._base = base
         self._numbers = itertools.count(1) if numbers is None else numbers
-        self._open: weakref.WeakKeyDictionary[IO[bytes], tuple[int, Path]] = weakref.WeakKeyDictionary()
+        self._open: dict[IO[bytes], tuple[int, Path]] = {}  # what a dead process left open, too
 
     def open(self, path: Path, mode: str) -> IO[bytes]:
         path = path.absolute()
@@ -33,23 +32,24 @@ class ObservedFiles(seam.Files):
 
         def act(_: Operation) -> IO[bytes]:
             handle = self._base.open(path, mode)
+            self._open = {known: place for known, place in self._open.items() if not known.closed}
             self._open[handle] = operation.file, path
             return handle
 
         return self._observer.perform(operation, act)
 
     def write(self, handle: IO[bytes], data: bytes | bytearray | memoryview) -> None:
-        file, path = self._open[handle]
+        file, path = self._known(handle)
         operation = Operation(name="write", path=path, file=file, data=bytes(data), offset=handle.tell())
         self._observer.perform(operation, lambda it: self._base.write(handle, it.data))
 
     def truncate(self, handle: IO[bytes], size: int) -> None:
-        file, path = self._open[handle]
+        file, path = self._known(handle)
         operation = Operation(name="truncate", path=path, file=file, size=size)
         self._observer.perform(operation, lambda it: self._base.truncate(handle, it.size))
 
     def fsync(self, handle: IO[bytes]) -> None:
-        file, path = self._open[handle]
+        file, path = self._known(handle)
         self._observer.perform(Operation(name="fsync", path=path, file=file), lambda _: None)
 
     def sync_directory(self, path: Path) -> None:
@@ -80,6 +80,12 @@ class ObservedFiles(seam.Files):
     def remove_tree(self, path: Path) -> None:
         operation = Operation(name="remove_tree", path=path.absolute())
         self._observer.perform(operation, lambda _: self._base.remove_tree(path))
+
+    def _known(self, handle: IO[bytes]) -> tuple[int, Path]:
+        """Number and path; a file that was opened before this block gets its number now."""
+        if handle not in self._open:
+            self._open[handle] = next(self._numbers), Path(handle.name).absolute()
+        return self._open[handle]
 
     def _copy(self, operation: Operation) -> None:
         assert operation.target is not None

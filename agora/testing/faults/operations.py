@@ -73,7 +73,7 @@ class Observer(Protocol):
     """Sees every operation."""
 
     def perform(self, operation: Operation, act: Callable[[Operation], T]) -> T:
-        """Do the operation by `act(operation)`, once or not at all, perhaps with less `data`; or raise.
+        """Do the operation by `act(operation)`, or not at all; or raise. A write may be done in part, or in parts.
 
         Called in whatever thread does the operation.
         """

@@ -76,7 +76,7 @@ class _ObservedFile(apsw.VFSFile):
         operation = Operation(
             name="write", layer="sqlite", path=self._path, file=self._file, data=bytes(data), offset=offset
         )
-        self._observer.perform(operation, lambda it: super(_ObservedFile, self).xWrite(it.data, offset))
+        self._observer.perform(operation, lambda it: super(_ObservedFile, self).xWrite(it.data, it.offset))
 
     def xTruncate(self, size: int) -> None:  # noqa: N802  - SQLite's name
         operation = Operation(name="truncate", layer="sqlite", path=self._path, file=self._file, size=size)
