@@ -5,7 +5,7 @@ So a commit that an earlier run didn't finish is completed before the source can
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -65,6 +65,8 @@ class Opening:
     """The sinks, and the DLQ where it takes part as a sink of its own."""
     counts: Mapping[str, StageCount]
     states: StepStates
+    keep: Callable[[Lease], None]
+    """Has the lease renewed from now on: opening may take longer than it holds, where a large state is loaded."""
     restart: bool
     allow_source_change: bool
     replay: bool = False
@@ -105,6 +107,7 @@ class Opening:
             self.parts.push("the state backend", state.close)
             self._lease = await acquire(state, self.spec.name, self.run_id, sinks=self._transactional)
             self.parts.push("the lease", self._release)
+            self.keep(self._lease)
         self._loaded = await store.load(self.spec.name)
 
     async def _release(self) -> None:

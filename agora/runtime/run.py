@@ -170,6 +170,7 @@ class Run:
             ports=self.ports if self._dlq_port is None else [*self.ports, self._dlq_port],
             counts=self.counts,
             states=self.states,
+            keep=lambda lease: nursery.start_soon(self._guarded, lease.keep),
             restart=self.options.restart,
             allow_source_change=self.options.allow_source_change,
             replay=self.replay is not None,
@@ -177,8 +178,6 @@ class Run:
         self._start = await opening.run()
         if isinstance(self.letters, LetterBox):
             self.letters.restarted_by = self._start.restarted_by
-        if self._start.lease is not None:
-            nursery.start_soon(self._guarded, self._start.lease.keep)
 
     async def _flow(self, task_status: trio.TaskStatus[RunHandle]) -> None:
         assert self._start is not None

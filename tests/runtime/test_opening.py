@@ -11,6 +11,10 @@ import trio.testing
 from support import CountingStore, Records, run_virtual
 
 from agora import AgoraError, Pipeline
+from agora.sinks import MemorySink
+from agora.state import CheckpointStore, MemoryBackend
+from agora.state import lease as lease_module
+from agora.state.transaction import opened
 
 
 class Broken(RuntimeError):
@@ -402,3 +406,26 @@ async def test_a_source_that_could_resume_is_told_of_a_fresh_start_without_a_sto
     told: list[Any] = []
     await Pipeline(Told(3), name="p").to(lambda record: None).build().run()
     assert told == [None]
+
+
+def test_the_lease_is_renewed_while_a_long_opening_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = lease_module.LeaseTimes(renew=0.02, fresh=0.05, watch=0.2, look=0.02)
+    monkeypatch.setitem(lease_module.acquire.__kwdefaults__, "times", quick)
+    state = MemoryBackend()
+
+    class Slow:
+        async def on_start(self, context: Any) -> None:
+            taken = await state.get("lease.holder", "p")
+            with trio.fail_after(10):
+                while await state.get("lease.holder", "p") == taken:
+                    await trio.sleep(0.005)
+
+        def process(self, record: Any) -> Any:
+            return record
+
+    async def main() -> None:
+        async with opened(state):
+            pipeline = Pipeline(Records(2), name="p").pipe(Slow()).to(MemorySink())
+            assert (await pipeline.build(checkpoint_store=CheckpointStore(state)).run()).written == 2
+
+    trio.run(main)
