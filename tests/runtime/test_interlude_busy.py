@@ -1,5 +1,5 @@
-"""Replays, checkpoints, stops, cancellations and crashes at random moments of a run that is never quiet: in the end
-each record has been delivered exactly once, and no state has seen anything twice."""
+"""Replays, checkpoints, stops and cancellations at random moments of a run that is never quiet: in the end
+each record has been delivered exactly once, and the state has seen each once."""
 
 import os
 import random
@@ -16,12 +16,13 @@ from agora import AgoraError, Backpressure, Pipeline
 from agora.sinks import MemorySink
 from agora.state import MemoryBackend, StateDLQSink
 
-SEEDS = int(os.environ.get("AGORA_BUSY_SEEDS", "6"))
+SEEDS = int(os.environ.get("AGORA_BUSY_SEEDS", "12"))
 RECORDS = 50
 
 
 class Strict:
-    """Fails for good where it sees a record twice; a state that doesn't go with the checkpoint is found by that."""
+    """Ends the run where it sees a record twice; what it has seen in the end tells whether its state went with every
+    checkpoint."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -109,6 +110,9 @@ class Busy:
         await self.build().replay()
         queue = StateDLQSink(self.state)
         assert [letter async for letter in queue.read("p")] == []
+        last = await CountingStore(self.state).load("p")
+        assert last is not None
+        assert last.states["strict"]["snapshot"] == list(range(RECORDS))
         await self.state.close()
 
     async def one_run(self) -> bool:
