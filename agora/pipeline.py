@@ -23,7 +23,7 @@ from agora.runtime.plan import Plan
 from agora.runtime.spec import PipelineSpec, SinkSpec
 from agora.sinks.adapt import as_sink
 from agora.sinks.base import Sink
-from agora.sources.base import Source
+from agora.sources.base import ColumnarSource, Source
 from agora.tracing.base import Tracer
 from agora.tracing.noop import NoopTracer
 
@@ -47,19 +47,23 @@ class Pipeline(Generic[R]):
     """
 
     name: str
-    _source: Source
+    _source: Source | ColumnarSource
     _source_policy: Policy | None
     _steps: tuple[Step, ...]
     _sinks: tuple[SinkSpec, ...]
 
-    def __init__(self, source: Source, *, name: str, on_error: OnError | None = None) -> None:
-        stream = getattr(source, "stream", None)
-        if isinstance(source, type) or not callable(stream):
-            raise ConfigError(f"{source!r} is no source: it must be an object with stream()")
-        if inspect.isgeneratorfunction(stream) or inspect.iscoroutinefunction(stream):
-            raise ConfigError(
-                f"{type(source).__name__}.stream must be an async generator: `async def` with a `yield` in it"
-            )
+    def __init__(
+        self, source: Source | ColumnarSource, *, name: str, on_error: OnError | None = None
+    ) -> None:
+        given = [way for way in ("stream", "batches") if callable(getattr(source, way, None))]
+        if isinstance(source, type) or not given:
+            raise ConfigError(f"{source!r} is no source: it must be an object with stream(), or batches()")
+        for way in given:
+            method = getattr(source, way)
+            if inspect.isgeneratorfunction(method) or inspect.iscoroutinefunction(method):
+                raise ConfigError(
+                    f"{type(source).__name__}.{way} must be an async generator: `async def` with a `yield` in it"
+                )
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(
                 f"a pipeline needs a name, not {name!r}: checkpoints and letters are kept under it"
@@ -155,7 +159,7 @@ class Pipeline(Generic[R]):
         """Keep the records of which a condition in SQL is true, such as `"amount > 500"`; see docs/expressions.md."""
         from agora.middlewares.relational import Where  # noqa: PLC0415  - for who uses expressions only
 
-        return self._with_step(Where(expression), None, name or "where", None, on_error)
+        return self._with_step(Where(expression), None, name, None, on_error)
 
     def compute(
         self,
@@ -167,12 +171,11 @@ class Pipeline(Generic[R]):
         **expressions: str,
     ) -> "Pipeline[Any]":
         """Add fields, or replace them, by expressions in SQL over the record as it came in:
-        `.compute(total="price * quantity")`; in a mapping where a field's name is no Python name."""
+        `.compute(total="price * quantity")`; in a mapping where a field's name is no Python name, or is `name` or
+        `on_error`, which are the step's own."""
         from agora.middlewares.relational import Compute  # noqa: PLC0415  - as above
 
-        return self._with_step(
-            Compute({**(fields or {}), **expressions}), None, name or "compute", None, on_error
-        )
+        return self._with_step(Compute({**(fields or {}), **expressions}), None, name, None, on_error)
 
     def select(
         self, *fields: str, name: str | None = None, on_error: OnError | None = None
@@ -180,7 +183,7 @@ class Pipeline(Generic[R]):
         """Keep these fields, in this order, and no other."""
         from agora.middlewares.relational import Select  # noqa: PLC0415  - as above
 
-        return self._with_step(Select(fields), None, name or "select", None, on_error)
+        return self._with_step(Select(fields), None, name, None, on_error)
 
     def rename(
         self,
@@ -191,10 +194,11 @@ class Pipeline(Generic[R]):
         on_error: OnError | None = None,
         **names: str,
     ) -> "Pipeline[Any]":
-        """Give fields other names, the old one first: `.rename(amt="amount")`; they keep their places."""
+        """Give fields other names, the old one first: `.rename(amt="amount")`; in a mapping as for `compute`. They
+        keep their places."""
         from agora.middlewares.relational import Rename  # noqa: PLC0415  - as above
 
-        return self._with_step(Rename({**(fields or {}), **names}), None, name or "rename", None, on_error)
+        return self._with_step(Rename({**(fields or {}), **names}), None, name, None, on_error)
 
     def cast(
         self,
@@ -209,7 +213,7 @@ class Pipeline(Generic[R]):
         converted fails its record."""
         from agora.middlewares.relational import Cast  # noqa: PLC0415  - as above
 
-        return self._with_step(Cast({**(fields or {}), **types}), None, name or "cast", None, on_error)
+        return self._with_step(Cast({**(fields or {}), **types}), None, name, None, on_error)
 
     # Sinks.
 

@@ -69,7 +69,7 @@ def test_names_are_the_functions_made_unique_by_position() -> None:
     [
         (lambda: Pipeline(Records, name="p"), "is no source"),  # type: ignore[arg-type]  - wrong on purpose
         (lambda: Pipeline([1], name="p"), "is no source"),  # type: ignore[arg-type]  - wrong on purpose
-        (lambda: Pipeline(other(batches=keep), name="p"), "is no source"),
+        (lambda: Pipeline(other(batches=lambda: (yield)), name="p"), "batches must be an async generator"),
         (lambda: Pipeline(other(stream=plain_generator), name="p"), "must be an async generator"),
         (lambda: Pipeline(other(stream=no_generator), name="p"), "must be an async generator"),
         (lambda: Pipeline(Records(1), name=" "), "needs a name"),

@@ -124,8 +124,7 @@ class Deduplicate:
             for key, at in some:
                 if key not in (_KEY, _AHEAD):
                     self._expiry.add(key, at)
-                    if at > latest:
-                        latest = at
+                    latest = max(latest, at)
             await trio.lowlevel.checkpoint()
         self._latest = latest
 

@@ -6,7 +6,7 @@ names, and leaves every other value the object that it is.
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -41,6 +41,7 @@ class Where:
     """Keeps the records of which a condition is true; those of which it is false or unknown (NULL) are
     dropped."""
 
+    name: ClassVar[str] = "where"
     expression: str = attrs.field(metadata={"doc": 'A condition in SQL, such as "amount > 500".'})
     _parsed: Expression = attrs.field(init=False, eq=False, repr=False)
 
@@ -86,6 +87,7 @@ class Condition:
 class Compute:
     """Adds fields, or replaces them, each computed from the record as it came in."""
 
+    name: ClassVar[str] = "compute"
     expressions: Mapping[str, str] = attrs.field(
         metadata={"doc": 'Fields and how they are computed, such as { total = "price * quantity" }.'}
     )
@@ -93,7 +95,10 @@ class Compute:
 
     def __init__(self, expressions: Mapping[str, str]) -> None:
         if not expressions:
-            raise ConfigError("compute: name at least one field and its expression")
+            raise ConfigError(
+                "compute: name at least one field and its expression; where a field is called name or on_error, "
+                'which are the step\'s own, in a mapping: compute({"name": "upper(title)"})'
+            )
         parsed = {name: _expression(text, f"compute: {name}") for name, text in expressions.items()}
         self.__attrs_init__(dict(expressions), parsed)
 
@@ -128,6 +133,7 @@ class Compute:
 class Select:
     """Keeps these fields, in this order, and no other."""
 
+    name: ClassVar[str] = "select"
     columns: tuple[str, ...] = attrs.field(
         converter=_as_tuple, metadata={"doc": "The fields to keep, in order."}
     )
@@ -161,13 +167,17 @@ class Select:
 class Rename:
     """Gives fields other names; they keep their places."""
 
+    name: ClassVar[str] = "rename"
     names: Mapping[str, str] = attrs.field(
         converter=_as_dict, metadata={"doc": 'The old name and the new one, such as { amt = "amount" }.'}
     )
 
     def __attrs_post_init__(self) -> None:
         if not self.names or not all(isinstance(name, str) for name in self.names.values()):
-            raise ConfigError(f'rename: give old="new" names, not {dict(self.names)!r}')
+            raise ConfigError(
+                f'rename: give old="new" names, not {dict(self.names)!r}; where a field is called name or on_error, '
+                'which are the step\'s own, in a mapping: rename({"name": "label"})'
+            )
         if len(set(self.names.values())) < len(self.names):
             raise ConfigError(f"rename: {dict(self.names)!r} gives one name to two fields")
 
@@ -213,6 +223,7 @@ _NAMED_TYPES = {kind.__name__: sql for kind, sql in _SQL_TYPES.items() if isinst
 class Cast:
     """Converts fields to other types; a value that can't be converted fails its record."""
 
+    name: ClassVar[str] = "cast"
     types: Mapping[str, Any] = attrs.field(
         metadata={"doc": 'Fields and their types: "int", "float", "str", "bool", "date", or one of SQL.'}
     )

@@ -69,7 +69,9 @@ class Intake:
     _copies: list[Record] = attrs.field(factory=list)
     _positions: list[Position] = attrs.field(factory=list)
     _malformed: list[int] = attrs.field(factory=list)
-    _place: Callable[[], Position] | None = None
+    _place: Callable[[], tuple[Position, int]] | None = None
+    _discarded: int = 0
+    """Records passed over behind `position`."""
     _cut_at: int = 0
     """`read` at the last cut."""
     _deferred: deque[tuple[trio.Event | None, Interlude | None]] = attrs.field(factory=deque)
@@ -97,9 +99,10 @@ class Intake:
         """Whether something was read since the last cut."""
         return self.read > self._cut_at
 
-    def here(self) -> Position:
-        """The position after the last record that was taken."""
-        return self.position if self._place is None else self._place()
+    def here(self) -> tuple[Position, int]:
+        """The position after the last record that was taken, and how many records behind that are to be discarded."""
+        position, skip = (self.position, self._discarded) if self._place is None else self._place()
+        return position, skip + self.skip
 
     # What the source gives.
 
@@ -109,11 +112,22 @@ class Intake:
         copies = [keep(row) for row in rows] if self.options.copies and block.original is None else None
         low, high = bisect_left(block.malformed, start), bisect_left(block.malformed, start + count)
         malformed = [position - start for position in block.malformed[low:high]]
-        if block.position is not None:
-            position_of = block.position
-            self._place = lambda: position_of(start + count)
+        self._stand(block, start + count)
         self._count(count)
         self._emit(rows, BlockOrigin(block, start, copies), malformed)
+
+    def discard_rows(self, block: Block) -> int:
+        """Pass over the first rows of the block, as many as are still to be skipped; their number."""
+        count = min(self.skip, len(block.rows))
+        if count:
+            self.skip -= count
+            self._stand(block, count)
+        return count
+
+    def discard_record(self) -> None:
+        """Pass over a record that is still to be skipped."""
+        self.skip -= 1
+        self._discarded += 1
 
     def take_record(self, record: Record) -> bool:
         """Take one record of a generator; True if it ended a batch."""
@@ -130,7 +144,7 @@ class Intake:
             self._copies.append(keep(record))
         if self.ask_position is not None:
             self._positions.append(self.position)
-            self.position = position
+            self.position, self._discarded = position, 0
         self._count(1)
         if self.granted == 0 or self._at_border():
             self.flush()
@@ -207,6 +221,12 @@ class Intake:
         every, most = self.options.checkpoint_every, self.options.max_records
         return (every is not None and self.read % every == 0) or self.read == most
 
+    def _stand(self, block: Block, rows: int) -> None:
+        """From here on the place is behind the first `rows` of the block; asked for when a cut falls."""
+        position = block.position
+        if position is not None:
+            self._place = lambda: (position(rows), block.skip(rows))
+
     def _count(self, n: int) -> None:
         self.read += n
         self.ordinal += n
@@ -214,7 +234,8 @@ class Intake:
 
     def _new_cut(self, saved: trio.Event | None) -> Cut:
         self._cut_at = self.read
-        return Cut(ordinal=self.ordinal, position=self.here(), skip=self.skip, saved=saved)
+        position, skip = self.here()
+        return Cut(ordinal=self.ordinal, position=position, skip=skip, saved=saved)
 
     def _send_pending(
         self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None

@@ -7,7 +7,7 @@ generators that hold scopes.
 """
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from agora.records import Record
 from agora.runtime.failing import leaf
 from agora.runtime.intake import Intake
 from agora.runtime.pace import Pace
+from agora.runtime.recordbatches import batch_blocks, gives_batches
 from agora.sources.base import Block, Demand
 
 __all__ = ["Reader"]
@@ -80,10 +81,11 @@ class Reader:
             return
         try:
             with self._scope:
-                if getattr(self.source, "blocks", None) is not None:
-                    await self._read_blocks()
-                else:
+                blocks = self._blocks()
+                if blocks is None:
                     await self._read_stream()
+                else:
+                    await self._read_blocks(blocks)
         except Exception as error:  # noqa: BLE001  - the writer raises it in source order
             if self.intake.ended is None:
                 self.intake.fail(leaf(error))
@@ -96,15 +98,21 @@ class Reader:
             else:
                 self.intake.end("stopped", self.stopping)
 
-    async def _read_blocks(self) -> None:
+    def _blocks(self) -> Callable[[Demand], AsyncGenerator[Block]] | None:
+        """How the source gives its records in bulk; `None` where it doesn't, or nobody wants what it has."""
+        blocks: Callable[[Demand], AsyncGenerator[Block]] | None = getattr(self.source, "blocks", None)
+        if blocks is None and gives_batches(self.source, wanted=self.columns):
+            return lambda _: batch_blocks(self.source)
+        return blocks
+
+    async def _read_blocks(self, blocks_for: Callable[[Demand], AsyncGenerator[Block]]) -> None:
         intake = self.intake
         demand = Demand(rows=1, columns=self.columns, overdue=self.pace.overdue)
         await self._grant(demand)
-        blocks: AsyncGenerator[Block] = self.source.blocks(demand)
+        blocks = blocks_for(demand)
         async with _closed(blocks):
             async for block in blocks:
-                start = min(intake.skip, len(block.rows))
-                intake.skip -= start
+                start = intake.discard_rows(block)
                 while start < len(block.rows):
                     if intake.held:
                         await intake.until_released()
@@ -129,7 +137,7 @@ class Reader:
                 if held:
                     await intake.until_released()
                 if intake.skip:
-                    intake.skip -= 1
+                    intake.discard_record()
                 elif take(record):
                     if intake.ended is not None:
                         return

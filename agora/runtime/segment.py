@@ -14,6 +14,7 @@ import trio
 
 from agora.columns import Columns
 from agora.deadletter import SOURCE_ENTRY
+from agora.middlewares.columnar import WrongColumnsError
 from agora.middlewares.step import Step
 from agora.records import Record
 from agora.runtime.batch import Batch, EntryPoint, Failure
@@ -360,7 +361,7 @@ async def batch_results(
         results = list(answer)
     except Exception as error:  # noqa: BLE001  - the step's policy decides
         rules.states.undo(step, begun)
-        if len(rows) == 1:
+        if len(rows) == 1 or isinstance(error, WrongColumnsError):
             return [error]
         if pace.flag:
             await pace.give_way()

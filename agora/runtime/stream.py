@@ -26,6 +26,7 @@ from agora.runtime.opening import Start
 from agora.runtime.pace import Pace
 from agora.runtime.plan import grouped
 from agora.runtime.reading import Reader
+from agora.runtime.recordbatches import gives_batches
 from agora.runtime.report import RunStats
 from agora.runtime.segment import BatchSegment, RowSegment, Segment, run_segment
 from agora.runtime.spans import Spans
@@ -235,7 +236,7 @@ class Stream:
 
     def _new_intake(self) -> Intake:
         spec, source = self.spec, self.spec.source
-        by_record = getattr(source, "blocks", None) is None
+        by_record = getattr(source, "blocks", None) is None and not gives_batches(source, wanted=spec.columns)
         return Intake(
             options=IntakeOptions(
                 batch_size=spec.rows_at_once,

@@ -29,6 +29,10 @@ Members that opt in:
 `convert(record) -> record`
     Synchronous. Makes a record of the `original` of a replayable `Malformed`, as reading would today; raises where it
     still doesn't fit. Used by replay.
+`batches() -> AsyncGenerator[pyarrow.RecordBatch]`
+    Records in columns, beside `stream()` or in place of it; taken where the next step takes columns, or there is no
+    `stream`. `checkpoint()` is called after each: the position behind the whole RecordBatch. A resume in the middle of
+    one begins at the position before it, from where the source has to give the same records again.
 `blocks(demand) -> AsyncGenerator[Block]`
     Records in bulk, in place of `stream()`: what the built-in sources use. `None` where this source has only `stream`.
 `explain() -> str`
@@ -38,13 +42,13 @@ Members that opt in:
 """
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
 from agora.records import Position, Record
 
-__all__ = ["Block", "BlockSource", "Demand", "Source"]
+__all__ = ["Block", "BlockSource", "ColumnarSource", "Demand", "Source"]
 
 
 @runtime_checkable
@@ -56,6 +60,15 @@ class Source(Protocol):
 
         The engine closes the generator in the task that iterates it. `None` is no record: it raises `TypeError`.
         """
+        ...
+
+
+@runtime_checkable
+class ColumnarSource(Protocol):
+    """An async generator of `pyarrow.RecordBatch`."""
+
+    def batches(self) -> AsyncGenerator[Any]:
+        """Yield records in order, in columns. The engine closes the generator in the task that iterates it."""
         ...
 
 
@@ -88,6 +101,9 @@ class Block:
     """`original(i)`: row `i` made again, as it was before any step changed it. `None`: the engine copies."""
     malformed: Sequence[int] = ()
     """Ascending indexes of the rows that are `Malformed`."""
+    skip: Callable[[int], int] = lambda _: 0
+    """`skip(n)`: records behind `position(n)` that are to be read and discarded to come behind the first `n` rows,
+    where positions are coarser than rows."""
 
 
 class BlockSource(Source, Protocol):
