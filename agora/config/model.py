@@ -63,8 +63,9 @@ class SinkConfig:
 
     part: Part
     name: str | None = attrs.field(default=None, metadata={"doc": "the sink's name in summaries and letters"})
-    where: Callable[..., Any] | None = attrs.field(
-        default=None, metadata={"doc": 'takes the records for which this function ("module:name") is true'}
+    where: Callable[..., Any] | str | None = attrs.field(
+        default=None,
+        metadata={"doc": 'takes records of which this is true: a function ("module:name"), or an expression'},
     )
     otherwise: bool = attrs.field(default=False, metadata={"doc": "takes what no `where` before it took"})
     on_error: Policy | None = attrs.field(default=None, metadata={"doc": "what becomes of a refused record"})

@@ -228,18 +228,29 @@ def _union_hook(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], 
 
     def structure(value: Any, _: Any) -> Any:
         problems: list[Problem] = []
-        for member in members:
+        candidates = _by_text(members, value)
+        for member in candidates:
             try:
                 return converter.structure(value, member)
             except Exception as error:  # noqa: BLE001  - the next member may take it
                 problems.extend(problems_of(error))
         # The member that got furthest into the value is the one that was meant.
         deeper = [problem for problem in problems if problem.path]
-        if deeper or len(members) == 1:
+        if deeper or len(candidates) == 1:
             raise Problems(*(deeper or problems))
         raise Problems.one(f"expected {_noun(kind)}, found {found(value)}")
 
     return structure
+
+
+def _by_text(members: list[Any], value: Any) -> list[Any]:
+    """Of a function and another text, which one a text means: told by its form, so that a function that isn't found is
+    said to be missing, and not to be a bad text."""
+    functions = [member for member in members if _is_callable(member)]
+    if not (functions and str in members and isinstance(value, str)):
+        return members
+    named = all(word.isidentifier() for half in value.split(":") for word in half.split(".")) and ":" in value
+    return functions if named else [member for member in members if member not in functions]
 
 
 _KINDS: Sequence[tuple[Callable[[Any], bool], str]] = (

@@ -83,24 +83,25 @@ class Condition:
         return [at for at, result in enumerate(results) if result is not None and at not in errors], errors
 
 
-@attrs.frozen(init=False)
+@attrs.frozen
 class Compute:
     """Adds fields, or replaces them, each computed from the record as it came in."""
 
     name: ClassVar[str] = "compute"
     expressions: Mapping[str, str] = attrs.field(
-        metadata={"doc": 'Fields and how they are computed, such as { total = "price * quantity" }.'}
+        converter=_as_dict,
+        metadata={"doc": 'Fields and how they are computed, such as { total = "price * quantity" }.'},
     )
-    _parsed: Mapping[str, Expression] = attrs.field(eq=False, repr=False)
+    _parsed: Mapping[str, Expression] = attrs.field(init=False, eq=False, repr=False)
 
-    def __init__(self, expressions: Mapping[str, str]) -> None:
-        if not expressions:
+    def __attrs_post_init__(self) -> None:
+        if not self.expressions:
             raise ConfigError(
                 "compute: name at least one field and its expression; where a field is called name or on_error, "
                 'which are the step\'s own, in a mapping: compute({"name": "upper(title)"})'
             )
-        parsed = {name: _expression(text, f"compute: {name}") for name, text in expressions.items()}
-        self.__attrs_init__(dict(expressions), parsed)
+        parsed = {name: _expression(text, f"compute: {name}") for name, text in self.expressions.items()}
+        object.__setattr__(self, "_parsed", parsed)
 
     def process_columns(self, record_batch: "pa.RecordBatch", /) -> ColumnsResult:
         errors: dict[int, Exception] = {}
@@ -219,20 +220,21 @@ _SQL_TYPES: Mapping[object, str] = {
 _NAMED_TYPES = {kind.__name__: sql for kind, sql in _SQL_TYPES.items() if isinstance(kind, type)}
 
 
-@attrs.frozen(init=False)
+@attrs.frozen
 class Cast:
     """Converts fields to other types; a value that can't be converted fails its record."""
 
     name: ClassVar[str] = "cast"
     types: Mapping[str, Any] = attrs.field(
-        metadata={"doc": 'Fields and their types: "int", "float", "str", "bool", "date", or one of SQL.'}
+        metadata={"doc": 'Fields and their types: "int", "float", "str", "bool", "date", …, or one of SQL.'}
     )
-    _compute: Compute = attrs.field(eq=False, repr=False)
+    _compute: Compute = attrs.field(init=False, eq=False, repr=False)
 
-    def __init__(self, types: Mapping[str, Any]) -> None:
-        if not types:
+    def __attrs_post_init__(self) -> None:
+        if not self.types:
             raise ConfigError("cast: name at least one field and its type")
-        self.__attrs_init__(dict(types), Compute({name: _cast(name, kind) for name, kind in types.items()}))
+        casts = {name: _cast(name, kind) for name, kind in self.types.items()}
+        object.__setattr__(self, "_compute", Compute(casts))
 
     def process_columns(self, record_batch: "pa.RecordBatch", /) -> ColumnsResult:
         return self._compute.process_columns(record_batch)

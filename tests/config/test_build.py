@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import trio
 
 from agora.config import build, load
 from agora.errors import ConfigError
@@ -229,3 +230,46 @@ def test_the_functions_are_functions_whatever_was_imported_before():
 
     assert callable(build)
     assert callable(load)
+
+
+COLUMNS = """\
+format = "agora/1"
+[pipelines.orders]
+source = { type = "csv", path = "orders.csv", types = { amount = "float" } }
+middlewares = [
+    { type = "where", expression = "amount > 500" },
+    { type = "compute", expressions = { euros = "amount * 0.5" }, name = "euros", on_error = "skip" },
+    { type = "cast", types = { n = "int" } },
+    { type = "rename", names = { n = "number" } },
+    { type = "select", columns = ["id", "euros", "number"] },
+]
+sinks = [
+    { type = "jsonl", path = "large.jsonl", where = "number > 3" },
+    { type = "jsonl", path = "rest.jsonl", otherwise = true },
+]
+"""
+
+
+def test_a_pipeline_of_columns_is_said_without_a_line_of_python(tmp_path):
+    (tmp_path / "orders.csv").write_text("id,amount,n\na,500,1\nb,600,2\nc,700,4\n")
+    (tmp_path / "p.toml").write_text(COLUMNS)
+    trio.run(build(load(tmp_path / "p.toml")).run)
+    assert (tmp_path / "large.jsonl").read_text() == '{"id":"c","euros":350.0,"number":4}\n'
+    assert (tmp_path / "rest.jsonl").read_text() == '{"id":"b","euros":300.0,"number":2}\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("amount > 500", "amount >", "middlewares[0]"),
+        ("number > 3", "number >", "sinks[0]"),
+        ("number > 3", "stps:foo", "there is no module 'stps'"),
+        ('{ euros = "amount * 0.5" }', "{}", "at least one field"),
+        ('{ n = "int" }', '{ n = "itn" }', "itn"),
+    ],
+)
+def test_what_is_wrong_with_an_expression_is_told_with_its_place(tmp_path, before, after, message):
+    (tmp_path / "p.toml").write_text(COLUMNS.replace(before, after))
+    with pytest.raises(ConfigError) as caught:
+        build(load(tmp_path / "p.toml"))
+    assert message in str(caught.value)
