@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
@@ -154,16 +154,19 @@ class Recorder:
         if strike.how == "error":
             self.struck = True
             raise Struck(5, f"struck at event {self._met} of {self.phase.name}")
-        number = signal.SIGKILL if strike.how == "kill" else signal.SIGSTOP
-        if strike.later is None:
-            os.kill(os.getpid(), number)
+        if (
+            strike.how == "stop"
+        ):  # to this very thread: sent to the process, others might take it first, and this one go on
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+        elif strike.later is None:
+            os.kill(os.getpid(), signal.SIGKILL)
         else:
-            _later(strike.later, number)
+            _later(strike.later)
 
 
-def _later(seconds: float, number: Any) -> None:
+def _later(seconds: float) -> None:
     def wait() -> None:
         time.sleep(seconds)
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="strike", daemon=True).start()

@@ -69,7 +69,12 @@ class Case:
         make_notes(self.folder / NOTES)
         self.runs += 1
         return Request(
-            variant=self.variant.name, folder=str(self.folder), strike=strike, attempt=self.runs, lease=LEASE
+            variant=self.variant.name,
+            folder=str(self.folder),
+            strike=strike,
+            attempt=self.runs,
+            # The one that freezes doesn't renew: frozen in that transaction, it would hold the lock of the state.
+            lease=LEASE if strike is None else None,
         )
 
 
