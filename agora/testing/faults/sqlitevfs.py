@@ -5,6 +5,7 @@ connection is covered, whoever opens it. The write-ahead log goes through it; it
 shared memory that SQLite maps by itself, and never durable.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,10 +40,8 @@ class ObservedVfs(apsw.VFS):
         """Close what was opened through it, as the end of a process does."""
         for connection in apsw.connections():
             if connection.open_vfs == self.name:
-                try:
+                with contextlib.suppress(BaseException):  # what the dead process says on its way out
                     connection.close(True)
-                except BaseException as error:  # noqa: BLE001  - what the dead process says on its way out
-                    del error
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802  - SQLite's name
         number = next(self._numbers)
