@@ -85,6 +85,23 @@ def test_changes_of_a_cut_at_which_nothing_is_saved_go_with_the_next(monkeypatch
     run_virtual(main)
 
 
+def test_what_is_saved_is_not_saved_again() -> None:
+    class Watching(CountingStore):
+        sizes: list[int] = []  # noqa: RUF012  - of the one that there is
+
+        async def save(self, pipeline: str, checkpoint: Checkpoint, **more: Any) -> None:
+            await super().save(pipeline, checkpoint, **more)
+            self.sizes.append(len(more.get("also", ())))
+
+    async def main() -> None:
+        store = Watching()
+        async with opened(store.state):
+            await counting(store, 40).run()
+        assert store.sizes == [1] * 20  # a row each
+
+    run_virtual(main)
+
+
 def test_a_step_has_its_saved_state_when_it_is_started() -> None:
     class Look(Count):
         def on_start(self, context: Any) -> None:

@@ -336,3 +336,58 @@ async def test_rows_that_are_missing_or_damaged_are_found(harm: str) -> None:
         with pytest.raises(StateError, match=rf"state of step 's' of pipeline 'p' in memory.*row {at}"):
             async for _ in read_rows(backend, "p", "s", place):
                 pass
+
+
+def reread(state: StepState, rows: dict[str, bytes]) -> dict[str, Any]:
+    """What a next run would have of the rows, once what was changed is cut and saved."""
+    rows_of(state.cut()[1], rows)
+    found: dict[str, Any] = {}
+    for _, data in sorted(rows.items()):
+        row = unseal(b"1", data)
+        found |= row["put"]
+        for key in row["gone"]:
+            found.pop(key, None)
+    return found
+
+
+def test_what_is_undone_is_saved_as_it_was_also_where_rows_were_made_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stepstate, "_FLUSH", 1)
+    state, rows = StepState("s", StepLog("p", "s")), {}
+    state.update({"a": 1, "b": 2})
+    rows_of(state.cut()[1], rows)
+    state.begin()
+    state["a"] = 10
+    state["new"] = 1
+    del state["b"]
+    state["c"] = 1
+    state.undo()
+    assert reread(state, rows) == {"a": 1, "b": 2} == dict(state)
+
+
+def test_a_value_that_was_held_and_comes_back_equal_is_saved_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepstate, "_FLUSH", 1)
+    state, rows = StepState("s", StepLog("p", "s")), {}
+    held: Any = state.setdefault("k", [1])
+    rows_of(state.cut()[1], rows)
+    state["k"] = 5
+    state["other"] = 1  # makes a row of 5
+    state["k"] = held
+    assert reread(state, rows) == {"k": [1], "other": 1}
+
+
+def test_a_held_value_that_is_written_in_the_middle_of_a_change_is_saved_as_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stepstate, "_FLUSH", 1)
+    monkeypatch.setattr(steplog, "_SLACK", 0)
+    monkeypatch.setattr(steplog, "_ROW_KEYS", 1)
+    state, rows = StepState("s", StepLog("p", "s")), {}
+    held: Any = state.setdefault("k", [1])
+    rows_of(state.cut()[1], rows)
+    held.append(2)
+    for number in range(20):  # old rows are replaced, that of k among them
+        state["n"] = number
+    held.pop()
+    assert reread(state, rows) == {"k": [1], "n": 19}
