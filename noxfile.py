@@ -57,3 +57,12 @@ def kill(session: nox.Session) -> None:
     """Runs ended by `kill -9` wherever that may be, and resumed; arguments say how many, and from which seed."""
     install(session, "test")
     session.run("python", "-m", "tests.faults.campaign", *(session.posargs or ["--kills", "2000"]))
+
+
+@nox.session
+def failpoints(session: nox.Session) -> None:
+    """Every operation on the disk fails in every way, and power is lost at every moment; also while recovering."""
+    install(session, "test")
+    session.env["AGORA_EVERY_FAILPOINT"] = "1"
+    tests = ["tests/faults/test_failpoints.py", "tests/faults/test_power_loss.py"]
+    session.run("pytest", "-n", "2", *(session.posargs or tests))

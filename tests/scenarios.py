@@ -8,6 +8,7 @@ import datetime
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,8 @@ class Scenario:
     read: Callable[[Path], Any]
 
     def begin(self, folder: Path) -> Path:
-        """A folder with nothing but the input."""
+        """The folder with nothing but the input."""
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.write_input(folder)
         return folder
