@@ -17,7 +17,7 @@ def interpreter(module: str, packages: Sequence[str], directory: Path) -> Path:
     home = directory / f"{module}-{sys.version_info.major}.{sys.version_info.minor}"
     done = home / "installed"
     python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    wanted = "\n".join(packages)
+    wanted = "\n".join([*packages, str(ROOT)])
     if not done.exists() or done.read_text() != wanted:
         venv.create(home, clear=True, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]

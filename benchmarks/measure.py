@@ -26,7 +26,7 @@ class Failed(Exception):  # noqa: N818  - a state of a contender, told in the ta
 
 
 class NotAvailable(Exception):  # noqa: N818
-    """The contender says that it can't do this here, and why."""
+    """The contender isn't installed here; the text says what is missing."""
 
 
 @attrs.frozen(kw_only=True)

@@ -148,14 +148,14 @@ def plot(path: Path, results: Sequence[Result]) -> None:
     )
     for axis, result in zip(axes[:, 0], shown, strict=True):
         rows = list(_rows(result))[::-1]
-        speeds = [float(row[2].replace(",", "")) for row in rows]
+        speeds = [_speed(row) for row in rows]
         labels = [row[0] for row in rows]
         colours = [
             "tab:orange" if "agora" in label and "etl" not in label else "tab:gray" for label in labels
         ]
         bars = axis.barh(labels, speeds, color=colours)
         axis.bar_label(bars, labels=[f" {speed:,.0f}/s" for speed in speeds], fontsize=7)
-        axis.set_title(_title(result), fontsize=9, loc="left")
+        axis.set_title(f"{result.workload.name}: {result.workload.title}", fontsize=9, loc="left")
         axis.set_xlim(0, max(speeds) * 1.18)
         axis.tick_params(labelsize=8)
         axis.xaxis.set_visible(False)

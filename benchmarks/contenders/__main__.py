@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders.harness import NOT_AVAILABLE, WORK, Unavailable, clocked
+from benchmarks.contenders.harness import NOT_AVAILABLE, WORK, clocked
 
 
 class Hidden:
@@ -26,13 +26,13 @@ def main() -> int:
     module, name, source, target, *rest = sys.argv[1:]
     options = {key: json.loads(value) for key, _, value in (option.partition("=") for option in rest)}
     sys.meta_path.insert(0, Hidden())
-    task = getattr(import_module(f"benchmarks.contenders.{module}"), name)
-    began = time.perf_counter()
     try:
-        task(Path(source), Path(target), **options)
-    except Unavailable as reason:
+        contender = import_module(f"benchmarks.contenders.{module}")
+    except ModuleNotFoundError as reason:
         print(reason)
         return NOT_AVAILABLE
+    began = time.perf_counter()
+    getattr(contender, name)(Path(source), Path(target), **options)
     took = time.perf_counter() - began
     inside = clocked()
     print(f"{WORK}{took if inside is None else inside}")

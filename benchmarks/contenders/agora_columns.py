@@ -6,7 +6,6 @@ from typing import Any
 import trio
 
 from agora import Pipeline, sinks, sources, state
-from benchmarks.contenders.harness import Unavailable
 from benchmarks.contenders.orders import FLIGHT_NUMBERS, LATE, whole_or_na
 
 
@@ -45,9 +44,7 @@ def _orders(source: Any, sink: Any, options: dict[str, Any] | None = None) -> No
 
 
 def _run(
-    source: Any, where: str, computed: dict[str, str], sink: Any, options: dict[str, Any] | None = None
+    source: Any, where: str, computed: dict[str, Any], sink: Any, options: dict[str, Any] | None = None
 ) -> None:
-    pipeline: Any = Pipeline(source, name="columns")
-    if not hasattr(pipeline, "compute"):
-        raise Unavailable("Pipeline has no where() and compute() yet")
+    pipeline = Pipeline(source, name="columns")
     trio.run(pipeline.where(where).compute(**computed).to(sink).build(**(options or {})).run)

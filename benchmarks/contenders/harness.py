@@ -7,18 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["NOT_AVAILABLE", "WORK", "Unavailable", "clock", "clocked", "load", "save"]
+__all__ = ["NOT_AVAILABLE", "WORK", "clock", "clocked", "load", "save"]
 
 NOT_AVAILABLE = 77
-"""The exit code of a contender that can't do the task here."""
+"""The exit code where a package that the contender needs isn't installed."""
 WORK = "work seconds: "
 """Begins the last line that a contender prints."""
 
 _clocked: list[float] = []
-
-
-class Unavailable(Exception):  # noqa: N818  - said by a contender, not an error of it
-    """The contender can't do this here; the text says why."""
 
 
 @contextmanager
