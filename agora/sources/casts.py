@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from agora.sources.convert import Conversion, conversions, type_of
 from agora.sources.fieldcolumns import text_of
 
-__all__ = ["Cast", "cast_of"]
+__all__ = ["Cast", "cast_of", "casts_of"]
 
 _INTEGER = b"0123456789-"
 _NUMBER = b"0123456789-+.eE"
@@ -64,6 +64,13 @@ def cast_of(kind: Any) -> Cast | None:
         return None
     (convert,) = conversions({"": kind}, of_text=True).values()
     return Cast(_TYPES[named[0]], convert, named[1])
+
+
+def casts_of(kinds: Mapping[str, Any]) -> Mapping[str, Cast] | None:
+    """The casts for `types=`; `None` where one names no type that a column can have."""
+    found = {name: cast_of(kind) for name, kind in kinds.items()}
+    casts = {name: cast for name, cast in found.items() if cast is not None}
+    return casts if len(casts) == len(found) else None
 
 
 def _without_empty(column: pa.Array) -> pa.Array:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from agora.columns import Columns
 from agora.errors import AgoraError
 from agora.records import Malformed, Record
 from agora.sources.convert import Conversion, converted
@@ -23,7 +22,7 @@ from agora.sources.csvtext import (
     whole_lines,
 )
 from agora.sources.reader import ByteReader
-from agora.sources.textfile import Parsed
+from agora.sources.textfile import Parsed, in_columns
 
 if TYPE_CHECKING:
     from agora.sources.csvcolumns import ParsedColumns
@@ -151,29 +150,19 @@ class CsvParser:
 
     def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
         """The same in columns, where the whole lines of `data` are sure to be the same."""
-        end = len(data) if final else data.rfind(b"\n") + 1
-        if not end:
-            return None
         if self._cut is None:
             self._cut = self._new_cut()
-        found = self._cut(data[:end])
-        if found is None:
-            return None
-        rows = Columns(found.batch)
-        consumed, lines = found.place(len(rows))
-        unended = not data.endswith(b"\n", 0, end)
-        return Parsed(rows, [], consumed, lines, unended, found.place, rows.__getitem__)
+        return in_columns(self._cut, data, final=final)
 
     def _new_cut(self) -> "Callable[[bytes], ParsedColumns | None]":
-        from agora.sources.casts import cast_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
+        from agora.sources.casts import casts_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
         from agora.sources.csvcolumns import columns_of  # noqa: PLC0415
 
-        casts = {name: cast_of(kind) for name, kind in self._dialect.kinds.items()}
-        known = {name: cast for name, cast in casts.items() if cast is not None}
-        if self._encoding != "utf-8" or self._dialect.schema is not None or len(known) < len(casts):
+        casts = casts_of(self._dialect.kinds)
+        if casts is None or self._encoding != "utf-8" or self._dialect.schema is not None:
             return lambda _: None
         names, delimiter = self._names, self._dialect.delimiter
-        return lambda data: columns_of(data, names, delimiter, known)
+        return lambda data: columns_of(data, names, delimiter, casts)
 
     def _records_at_once(self, text: Text) -> list[Record] | None:
         """All of them if each line is one, and all is in order."""

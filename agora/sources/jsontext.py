@@ -6,9 +6,9 @@ end, for `}` and `{` never meet within one), and believed only if it finds as ma
 other block is decoded line by line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -17,7 +17,10 @@ from agora.errors import AgoraError
 from agora.records import Malformed, Record
 from agora.sources.convert import Conversion, convert, converted
 from agora.sources.reader import ByteReader
-from agora.sources.textfile import Parsed
+from agora.sources.textfile import Parsed, in_columns
+
+if TYPE_CHECKING:
+    from agora.sources.csvcolumns import ParsedColumns
 
 __all__ = ["JsonLinesParser"]
 
@@ -61,15 +64,24 @@ class JsonLinesParser:
     where: str
     types: Mapping[str, Conversion]
     schema: Conversion | None
+    kinds: Mapping[str, Any] = attrs.field(factory=dict)
+    """The types as they were given."""
+    head: bytes = b""
+    """What the file begins with: it says what columns there are, wherever a run goes on."""
     start: tuple[int, int] = (0, 0)
+    _cut: "Callable[[bytes], ParsedColumns | None] | None" = None
 
     @classmethod
     def of_file(
-        cls, reader: ByteReader, types: Mapping[str, Conversion], schema: Conversion | None
+        cls,
+        reader: ByteReader,
+        types: Mapping[str, Conversion],
+        schema: Conversion | None,
+        kinds: Mapping[str, Any],
     ) -> "JsonLinesParser":
         """A byte-order mark is skipped at the start of a file, and only there."""
-        start = len(_BOM) if reader.peek(len(_BOM)).startswith(_BOM) else 0
-        return cls(str(reader.path), types, schema, (start, 0))
+        start = len(_BOM) if reader.head.startswith(_BOM) else 0
+        return cls(str(reader.path), types, schema, kinds, reader.head[start:], (start, 0))
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
         """(bytes, line ends) of the line end that a record without one needs first; `None` where it isn't
@@ -104,8 +116,20 @@ class JsonLinesParser:
         return Parsed(rows, malformed, len(data), ends, unended, place, original)
 
     def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
-        """None yet are sure to be the same."""
-        return None
+        """The same in columns, where the whole lines of `data` are sure to be the same."""
+        if self._cut is None:
+            self._cut = self._new_cut()
+        return in_columns(self._cut, data, final=final)
+
+    def _new_cut(self) -> "Callable[[bytes], ParsedColumns | None]":
+        from agora.sources.casts import casts_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
+        from agora.sources.jsoncolumns import columns_of_json, layout_of  # noqa: PLC0415
+
+        casts = casts_of(self.kinds)
+        layout = layout_of(self.head)
+        if casts is None or layout is None or self.schema is not None:
+            return lambda _: None
+        return lambda data: columns_of_json(data, layout, casts)
 
     def _finish(self, rows: list[Any], lines: _Lines, offset: int, line: int) -> list[int]:
         """Convert in place, give faults their places; the indexes of what isn't a record."""

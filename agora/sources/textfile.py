@@ -5,10 +5,11 @@ offset is carried from block to block, and a resumed run can't differ from one t
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from agora.columns import Columns
 from agora.errors import AgoraError
 from agora.records import Record
 from agora.seam import Files
@@ -17,7 +18,10 @@ from agora.sources.paths import InputFile
 from agora.sources.reader import TAIL, ByteReader
 from agora.sources.resume import FilePosition, Fingerprint, changed, check_head, check_tail
 
-__all__ = ["Parsed", "TextParser", "open_text"]
+if TYPE_CHECKING:
+    from agora.sources.csvcolumns import ParsedColumns
+
+__all__ = ["Parsed", "TextParser", "in_columns", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
 _COLUMNS_BLOCK = 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
@@ -60,6 +64,18 @@ class TextParser(Protocol):
         """(bytes, line ends) at the start of `data` that belong to the record `before`; `None` where that
         record was `unended` and `data` doesn't end it."""
         ...
+
+
+def in_columns(cut: "Callable[[bytes], ParsedColumns | None]", data: bytes, *, final: bool) -> Parsed | None:
+    """The records of the whole lines of `data` by way of `cut`; `None` where it gives none."""
+    end = len(data) if final else data.rfind(b"\n") + 1
+    found = cut(data[:end]) if end else None
+    if found is None:
+        return None
+    rows = Columns(found.batch)
+    consumed, lines = found.place(len(rows))
+    unended = not data.endswith(b"\n", 0, end)
+    return Parsed(rows, [], consumed, lines, unended, found.place, rows.__getitem__)
 
 
 @attrs.define

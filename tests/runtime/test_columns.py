@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from support import run_virtual
 from agora import AgoraError, BoundPipeline, ConfigError, Pipeline
 from agora.middlewares.columnar import ColumnsResult
 from agora.sinks import CsvSink, JsonLinesSink, MemorySink, ParquetSink
-from agora.sources import CsvSource, IterableSource
+from agora.sources import CsvSource, IterableSource, JsonLinesSource, ParquetSource
 from agora.state import CheckpointStore, MemoryBackend
 
 HEADER = "id,amount,name\n"
@@ -99,14 +100,21 @@ def test_columns_give_what_rows_give(
 ) -> None:
     folder = tmp_path_factory.mktemp("columns")
     (folder / "in.csv").write_text(as_text(rows))
+    records = [as_record(row) for row in rows]
+    (folder / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in records))
+    schema = pa.schema({"id": pa.int64(), "amount": pa.float64(), "name": pa.string()})
+    pq.write_table(pa.Table.from_pylist(records, schema), folder / "in.parquet", row_group_size=7)
     chain = list(dict.fromkeys([*steps, *tail]))
 
     async def main() -> None:
         found: dict[str, Any] = {}
-        for kind in ("columns", "rows"):
-            source: Any = CsvSource(folder / "in.csv", types=TYPES)
-            if kind == "rows":
-                source = IterableSource([as_record(row) for row in rows])
+        sources = {
+            "columns": CsvSource(folder / "in.csv", types=TYPES),
+            "json": JsonLinesSource(folder / "in.jsonl"),
+            "parquet": ParquetSource(folder / "in.parquet"),
+            "rows": IterableSource([as_record(row) for row in rows]),
+        }
+        for kind, source in sources.items():
             letters, file = MemorySink(), folder / f"{kind}.jsonl"
             bound = built(source, chain, JsonLinesSink(file), dlq=letters, batch_size=batch)
             summary = await bound.run()
@@ -114,7 +122,8 @@ def test_columns_give_what_rows_give(
             stages = {name: attrs.astuple(stage) for name, stage in summary.stages.items()}
             stages = {name: stage for name, stage in stages.items() if name.startswith("middleware")}
             found[kind] = (file.read_bytes(), outcome(letters), counts, stages)
-        assert found["columns"] == found["rows"]
+        for kind in sources:
+            assert found[kind] == found["rows"], kind
 
     run_virtual(main)
 
@@ -131,7 +140,7 @@ def test_a_run_in_pieces_gives_what_a_whole_one_gives(tmp_path: Path, kind: str,
 
     def content(name: str) -> Any:
         path = tmp_path / f"{name}.{kind}"
-        return pa.parquet.read_table(path).to_pylist() if kind == "parquet" else path.read_bytes()
+        return pq.read_table(path).to_pylist() if kind == "parquet" else path.read_bytes()
 
     async def main() -> None:
         source = CsvSource(tmp_path / "in.csv", types=TYPES)
@@ -149,8 +158,6 @@ def test_a_run_in_pieces_gives_what_a_whole_one_gives(tmp_path: Path, kind: str,
         assert outcome(pieces) == outcome(letters)
         assert len(letters.records) == 2  # zeros of rows that are kept for their name
         await store.state.close()
-
-    import pyarrow.parquet  # noqa: F401, PLC0415  - `pa.parquet` above
 
     run_virtual(main)
 
