@@ -110,7 +110,7 @@ def _key(value: Any, index: int) -> Any:
             return (kind, zone)
     if kind is Decimal and value.is_finite():
         return (kind, max(0, -value.as_tuple().exponent))
-    return (kind, index)
+    return (None, index)
 
 
 def array_of(values: list[Any], key: Hashable, sql: str) -> tuple[Values, Errors]:
@@ -133,16 +133,12 @@ def array_of(values: list[Any], key: Hashable, sql: str) -> tuple[Values, Errors
 
 
 def _type_of(values: list[Any], key: Hashable) -> pa.DataType | None:
+    """`None`: Arrow finds it, or refuses."""
     if isinstance(key, type):
         return _SIMPLE[key]
-    if (
-        isinstance(key, tuple)
-        and key[0] is Decimal
-        and isinstance(values[0], Decimal)
-        and values[0].is_finite()
-    ):
+    if isinstance(key, tuple) and key[0] is Decimal:
         return pa.decimal128(DECIMAL_DIGITS, min(key[1], DECIMAL_DIGITS))
-    if isinstance(key, tuple) and key[0] is datetime.datetime and not isinstance(key[1], int):
+    if isinstance(key, tuple) and key[0] is datetime.datetime:
         try:
             return pa.array(values[:1]).type
         except FAILURES:
