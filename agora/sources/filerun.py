@@ -3,6 +3,7 @@
 What is in a file is the business of an `OpenedFile`; text and Parquet share everything else here.
 """
 
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +20,9 @@ from agora.sources.resume import FilePosition, Resume, plan
 from agora.sources.rows import Place
 
 __all__ = ["FileRun", "OpenFile", "OpenedFile", "Piece"]
+
+_WORTH = 4 * 1024 * 1024
+"""Bytes of a file from which columns are worth loading pyarrow, which takes as long as reading so many by rows."""
 
 
 @attrs.frozen
@@ -115,9 +119,9 @@ class FileRun:
                         self.open, machine.files, file, None, allow_change=False
                     )
                 opened = self._opened
-                opened.columns = columns
+                opened.columns = columns and (opened.size >= _WORTH or "pyarrow" in sys.modules)
                 while not opened.done:
-                    if columns:
+                    if opened.columns:
                         piece = await machine.in_thread(_piece, opened)
                     else:
                         if opened.ready:
