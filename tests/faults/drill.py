@@ -1,7 +1,7 @@
 """A pipeline for tests that kill, freeze and race real processes: `agora run drill:pipeline` in a folder of theirs.
 
 What it reads is `orders.csv` beside it. `DRILL_PAUSE` (seconds) makes a step wait at each hundredth record, so that
-there is a time to strike; `DRILL_LEASE` shortens the lease's times, so that a takeover needn't take half a minute.
+there is a time to strike; `DRILL_GATE` (a file) makes it wait there until that file is made; `DRILL_LEASE` shortens the lease's times, so that a takeover needn't take half a minute.
 """
 
 import os
@@ -20,6 +20,7 @@ if "DRILL_LEASE" in os.environ:
     lease_module.acquire.__kwdefaults__["times"] = times
 
 PAUSE = float(os.environ.get("DRILL_PAUSE", "0"))
+GATE = os.environ.get("DRILL_GATE")
 
 
 def with_vat(order: dict) -> dict:
@@ -29,8 +30,10 @@ def with_vat(order: dict) -> dict:
 
 
 async def wait_a_little(order: dict) -> dict:
-    if PAUSE and order["id"] % 100 == 99:
+    if order["id"] % 100 == 99:
         await trio.sleep(PAUSE)
+        while GATE is not None and not os.path.exists(GATE):
+            await trio.sleep(0.01)
     return order
 
 

@@ -120,10 +120,11 @@ async def test_after_kill_9_the_next_run_starts_at_once_and_nothing_is_lost_or_r
 def test_a_second_runner_is_refused_with_exit_code_4_and_harms_nothing(
     drill: Drill, undisturbed: Drill, started: list[subprocess.Popen[str]]
 ) -> None:
-    first = drill.start(DRILL_PAUSE="0.05")
+    first = drill.start(DRILL_GATE="go")
     started.append(first)
     drill.wait_for_output(first, 100)
     second = drill.run()
+    (drill.folder / "go").touch()
     assert second.returncode == 4
     assert "busy" in second.stderr
     assert "Traceback" not in second.stderr
