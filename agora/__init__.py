@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         SourceChanged,
         StateError,
         TooManyDeadLetters,
+        WorkerCrashed,
+        WorkerError,
+        WorkerTimeout,
     )
     from agora.middlewares.chain import MiddlewareChain
     from agora.middlewares.function import middleware
@@ -50,6 +53,9 @@ _HOMES = {
     "SourceChanged": "agora.errors",
     "StateError": "agora.errors",
     "TooManyDeadLetters": "agora.errors",
+    "WorkerCrashed": "agora.errors",
+    "WorkerError": "agora.errors",
+    "WorkerTimeout": "agora.errors",
     "middleware": "agora.middlewares.function",
 }
 
@@ -72,6 +78,9 @@ __all__ = [
     "SourceChanged",
     "StateError",
     "TooManyDeadLetters",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerTimeout",
     "__version__",
     "middleware",
 ]

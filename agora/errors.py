@@ -14,6 +14,9 @@ __all__ = [
     "SourceChanged",
     "StateError",
     "TooManyDeadLetters",
+    "WorkerCrashed",
+    "WorkerError",
+    "WorkerTimeout",
 ]
 
 
@@ -50,6 +53,24 @@ class PipelineBusy(AgoraError):
 
 class TooManyDeadLetters(AgoraError):
     """More records were dead-lettered than `max_dead_letters` allows."""
+
+
+class WorkerError(AgoraError):
+    """A worker process didn't give an answer for a record; also in place of an exception that can't be brought over
+    from there."""
+
+
+class WorkerCrashed(WorkerError):
+    """The worker process ended while it worked on a record. `exit_code`: what it ended with; negative: the signal that
+    killed it."""
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class WorkerTimeout(WorkerError):
+    """The worker process was killed, since it took longer than `timeout` over a record."""
 
 
 class RecordsRejected(AgoraError):

@@ -90,6 +90,8 @@ class Pipeline(Generic[R]):
         fn: Callable[[R], S | None],
         *,
         concurrency: int = 1,
+        processes: int | None = None,
+        timeout: float | None = None,
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[S]": ...
@@ -99,29 +101,35 @@ class Pipeline(Generic[R]):
         fn: Callable[[R], Any],
         *,
         concurrency: int = 1,
+        processes: int | None = None,
+        timeout: float | None = None,
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[S]":
         """Replace each record by what `fn` answers; `None` drops it. `concurrency > 1` makes a buffered
-        stage."""
-        return self._with_step(fn, StepKind.MAP, name, concurrency, on_error)
+        stage; `processes` and `timeout` as for `pipe`."""
+        return self._with_step(fn, StepKind.MAP, name, concurrency, on_error, processes, timeout)
 
     def filter(
         self,
         fn: Callable[[R], Awaitable[object]] | Callable[[R], object],
         *,
         concurrency: int = 1,
+        processes: int | None = None,
+        timeout: float | None = None,
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[R]":
         """Keep the records for which `fn` answers something true."""
-        return self._with_step(fn, StepKind.FILTER, name, concurrency, on_error)
+        return self._with_step(fn, StepKind.FILTER, name, concurrency, on_error, processes, timeout)
 
     def flat_map(
         self,
         fn: Callable[[R], Awaitable[Iterable[S]]] | Callable[[R], Iterable[S]],
         *,
         concurrency: int = 1,
+        processes: int | None = None,
+        timeout: float | None = None,
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[S]":
@@ -129,19 +137,26 @@ class Pipeline(Generic[R]):
 
         A list goes on as it is; an iterator is drawn lazily: what it gave before it failed has gone on.
         """
-        return self._with_step(fn, StepKind.EXPAND, name, concurrency, on_error)
+        return self._with_step(fn, StepKind.EXPAND, name, concurrency, on_error, processes, timeout)
 
     def pipe(
         self,
         middleware: object,
         *,
         concurrency: int | None = None,
+        processes: int | None = None,
+        timeout: float | None = None,
         name: str | None = None,
         on_error: OnError | None = None,
     ) -> "Pipeline[Any]":
         """Add a middleware (see `agora.middlewares.base`), or a function as a map.
 
         `concurrency` defaults to the middleware's `min_concurrency`, and can't be less.
+
+        `processes`: run the function in so many worker processes, in source order, through trio-parallel (the extra
+        `agora-trio[processes]`); for plain functions that are bound by the processor. A record on which its process
+        dies fails with `WorkerCrashed`, one on which a call takes longer than `timeout` seconds with `WorkerTimeout`.
+        Raises `ConfigError` for what keeps state, is async or can't be pickled.
         """
         least = getattr(middleware, "min_concurrency", 1)
         if concurrency is not None and concurrency < least:
@@ -149,7 +164,7 @@ class Pipeline(Generic[R]):
                 f"concurrency={concurrency} is less than the min_concurrency={least} "
                 f"of {type(middleware).__name__}"
             )
-        return self._with_step(middleware, None, name, concurrency, on_error)
+        return self._with_step(middleware, None, name, concurrency, on_error, processes, timeout)
 
     # Columnar steps: whole RecordBatches where columns come, row by row where rows do, with the same results.
 
@@ -342,11 +357,21 @@ class Pipeline(Generic[R]):
         name: str | None,
         concurrency: int | None,
         on_error: Policy | None,
+        processes: int | None = None,
+        timeout: float | None = None,
     ) -> "Pipeline[Any]":
         if self._sinks:
             raise ConfigError("after to(), only to() and build() can follow")
         _check_policy(on_error, "step", steps=True)
-        step = step_from(part, kind=kind, name=name, concurrency=concurrency, on_error=on_error)
+        step = step_from(
+            part,
+            kind=kind,
+            name=name,
+            concurrency=concurrency,
+            processes=processes,
+            timeout=timeout,
+            on_error=on_error,
+        )
         taken = {other.name for other in self._steps}
         unique = _unique(step.name, taken, len(self._steps) + 1, given=name is not None)
         return cast("Pipeline[Any]", self._evolved(_steps=(*self._steps, attrs.evolve(step, name=unique))))

@@ -112,7 +112,7 @@ def _default_name(sink: Any, file: Path) -> dict[str, str]:
 
 
 def _add_step(pipeline: Pipeline, step: StepConfig, part: Any) -> Pipeline:
-    options = _given(step, "name", "concurrency", "on_error")
+    options = _given(step, "name", "concurrency", "processes", "timeout", "on_error")
     if step.type is None:
         is_middleware = any(callable(getattr(part, method, None)) for method in _STEP_METHODS)
         verb: Callable[..., Pipeline] = pipeline.pipe if is_middleware else pipeline.map

@@ -141,11 +141,12 @@ def _converter(directory: Path) -> cattrs.Converter:
 def _part_hook(reader: PartReader, kind: type[Any]) -> Callable[[Any, Any], Any]:
     """Keys of the place where the part stands (`name`, `on_error`, …) beside the part's own options."""
     common = [option for option in options_of(kind) if option.name not in ("part", "type")]
-    names = [option.name for option in common]
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
             raise Problems.one(f"expected a table, found {found(value)}")
+        # Many parts have a timeout of their own.
+        names = [option.name for option in common if option.name != "timeout" or "processes" in value]
         problems: list[Problem] = []
         arguments: dict[str, Any] = {}
         try:

@@ -52,6 +52,14 @@ class StepConfig:
     type: Literal["map", "filter", "flat_map"] | None = attrs.field(default=None)
     name: str | None = attrs.field(default=None, metadata={"doc": "the step's name in summaries and letters"})
     concurrency: int | None = attrs.field(default=None, metadata={"doc": "records at once, leaving in order"})
+    processes: int | None = attrs.field(
+        default=None,
+        metadata={"doc": "worker processes that run the function, for what is bound by the processor"},
+    )
+    timeout: float | None = attrs.field(
+        default=None,
+        metadata={"doc": "beside `processes`: seconds that a call may take; else the part's own"},
+    )
     on_error: Policy | None = attrs.field(
         default=None, metadata={"doc": "what becomes of a record that fails"}
     )

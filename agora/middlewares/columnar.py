@@ -20,6 +20,7 @@ __all__ = [
     "ColumnarMiddleware",
     "ColumnsResult",
     "Results",
+    "StepFaultError",
     "WrongColumnsError",
     "checked",
     "fields_of",
@@ -49,9 +50,12 @@ class ColumnarMiddleware(Protocol):
     def process_columns(self, record_batch: "pa.RecordBatch", /) -> "pa.RecordBatch | ColumnsResult": ...
 
 
-class WrongColumnsError(ConfigError):
-    """A step's columns can't be matched with the records that it was given. No record's fault: whatever the
-    step's policy, the run ends."""
+class StepFaultError(ConfigError):
+    """A step can't do its work on any record. No record's fault: whatever the step's policy, the run ends."""
+
+
+class WrongColumnsError(StepFaultError):
+    """A step's columns can't be matched with the records that it was given."""
 
 
 def checked(name: str, data: "pa.RecordBatch", answer: object) -> ColumnsResult:

@@ -1,7 +1,10 @@
 """The `middleware` decorator: a function as a Middleware."""
 
+import functools
+import importlib
+import sys
 from collections.abc import Awaitable, Callable
-from typing import Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import attrs
 
@@ -21,8 +24,25 @@ class FunctionMiddleware(Generic[P, R]):
     name: str
     min_concurrency: int = attrs.field(default=1, validator=attrs.validators.ge(1))
 
+    def __reduce__(self) -> Any:
+        """By its name where a decorator stands over the function: it is what the name means, and the function can't
+        be found by it anymore."""
+        module, name = self.process.__module__, getattr(self.process, "__qualname__", "")
+        try:
+            found = _named(module, name)
+        except (AttributeError, ImportError):
+            found = None
+        if found is self:
+            return _named, (module, name)
+        return FunctionMiddleware, (self.process, self.name, self.min_concurrency)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.process(*args, **kwargs)
+
+
+def _named(module: str, name: str) -> Any:
+    found: Any = sys.modules[module] if module in sys.modules else importlib.import_module(module)
+    return functools.reduce(getattr, name.split("."), found)
 
 
 _Fn = Callable[[Record], Record | None | Awaitable[Record | None]]

@@ -17,6 +17,7 @@ from agora.errors import ConfigError
 from agora.middlewares import base
 from agora.middlewares.columnar import row_form
 from agora.middlewares.function import FunctionMiddleware
+from agora.middlewares.remote import Remote, remote_from
 from agora.records import Json
 
 __all__ = ["POLICIES", "Policy", "Step", "StepKind", "is_async_callable", "step_from"]
@@ -51,6 +52,8 @@ class Step:
     """The middleware whose hooks (`on_start`, `finish`, …) belong to this step; `None` for a function."""
     columns: Callable[[Any], Any] | None = None
     """What takes a RecordBatch in place of rows; see `agora.middlewares.columnar`. `call` is then its row form."""
+    remote: Remote | None = None
+    """Where the engine is to run `call` in worker processes."""
     snapshot: Callable[[], Json] | None = None
     restore: Callable[[Json], None] | None = None
     initial: list[Json] = attrs.field(factory=list, eq=False, repr=False)
@@ -64,7 +67,7 @@ class Step:
 
     @property
     def buffered(self) -> bool:
-        return self.concurrency > 1
+        return self.concurrency > 1 or self.remote is not None
 
     @property
     def stateful(self) -> bool:
@@ -104,12 +107,14 @@ def step_from(
     kind: StepKind | None = None,
     name: str | None = None,
     concurrency: int | None = None,
+    processes: int | None = None,
+    timeout: float | None = None,
     on_error: Policy | None = None,
 ) -> Step:
     """Describe a function (with its `kind`) or a middleware object (its kind follows from its methods).
 
     Raises `ConfigError` for what is neither, for an unknown policy, and for a stateful step that shall be
-    buffered.
+    buffered or run in processes.
     """
     if inspect.isclass(part):
         raise ConfigError(f"{part.__name__} is a class; a step takes an object: {part.__name__}()")
@@ -141,7 +146,17 @@ def step_from(
     if on_error is not None and on_error not in POLICIES:
         raise ConfigError(f"on_error={on_error!r}: expected one of {', '.join(POLICIES)}")
     own_name = name or _name_of(part, kind)
-    wanted = concurrency if concurrency is not None else least
+    remote = remote_from(
+        own_name,
+        part if isinstance(part, FunctionMiddleware) else columns or call,
+        processes,
+        timeout,
+        owner=owner,
+        is_async=is_async_callable(call),
+        concurrency=concurrency,
+    )
+    asked = concurrency if concurrency is not None else least
+    wanted = asked if remote is None else remote.processes
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
         raise ConfigError(f"step {own_name!r}: concurrency must be a whole number from 1, not {wanted!r}")
     step = Step(
@@ -153,6 +168,7 @@ def step_from(
         on_error=on_error,
         part=owner,
         columns=columns,
+        remote=remote,
         snapshot=_own(owner, "snapshot"),
         restore=_own(owner, "restore"),
     )
@@ -161,7 +177,7 @@ def step_from(
             f"step {own_name!r} has state (snapshot), so it can't run with concurrency={wanted}: "
             "its state would depend on timing"
         )
-    if step.columns is not None and step.buffered:
+    if step.columns is not None and step.buffered and step.remote is None:
         raise ConfigError(
             f"step {own_name!r} takes columns, a batch at a time: it can't run with concurrency={wanted}"
         )

@@ -8,16 +8,17 @@ the time of a bare pool, measured) nothing is spawned, sent or woken for a recor
 from collections import deque
 from collections.abc import Sequence
 from types import CoroutineType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from agora.columns import Columns
 from agora.copying import keep
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
 from agora.runtime.batch import Batch
-from agora.runtime.failing import StepRules
+from agora.runtime.failing import Failed, StepRules
 from agora.runtime.pace import Pace
 from agora.runtime.segment import (
     BatchSegment,
@@ -30,6 +31,9 @@ from agora.runtime.segment import (
 )
 from agora.runtime.spans import Spans
 from agora.runtime.walker import Walk
+
+if TYPE_CHECKING:
+    from agora.runtime.processes import StepWorker
 
 __all__ = ["BufferedStage", "Slots"]
 
@@ -63,6 +67,9 @@ class Slots:
     def end_at(self, place: int) -> None:
         """The unit at `place` ends the run: what is behind it isn't waited for."""
         self._end = min(self._end, place + 1)
+
+    def counts(self, place: int) -> bool:
+        return place < self._end
 
     @property
     def done(self) -> bool:
@@ -127,9 +134,7 @@ class BufferedStage:
                 await self._full.park()
             if self._halted:
                 return
-            units: Sequence[Any] = batch.as_rows()
-            if self.step.kind is StepKind.BATCH:
-                units = list(pieces(units, self.batch_size)) if units else []
+            units = self._units(batch)
             slots = Slots(batch, units)
             if self.step.on_error == "pass" and self.step.kind is not StepKind.BATCH:
                 slots.befores = [keep(row) for row in batch.rows]
@@ -137,12 +142,24 @@ class BufferedStage:
             self._slices += not batch.last
             self._queue.extend((slots, place, unit) for place, unit in enumerate(units))
             while self._workers < min(self.step.concurrency, len(self._queue)):
-                workers.start_soon(self._work)
+                workers.start_soon(self._work if self.step.remote is None else self._work_in_process)
                 self._workers += 1
             self._idle.unpark(count=len(units)) if units else self._emitter.unpark_all()
         self._exhausted = True
         self._idle.unpark_all()
         self._emitter.unpark_all()
+
+    def _units(self, batch: Batch) -> Sequence[Any]:
+        if self.step.kind is not StepKind.BATCH:
+            return batch.as_rows()
+        size = self.batch_size
+        if self.step.remote is not None:
+            # Four batches are in flight (see `PipelineSpec.limits`): so there are two pieces for each process.
+            size = -(-len(batch.rows) // -(-self.step.concurrency // 2))
+            if isinstance(batch.rows, Columns) and self.step.columns is not None:
+                return list(pieces(batch.rows, size)) if batch.rows else []
+            size = min(size, self.batch_size)
+        return list(pieces(batch.as_rows(), size)) if batch.rows else []
 
     async def _work(self) -> None:
         queue, step, flag = self._queue, self.step, self.pace.flag
@@ -168,7 +185,7 @@ class BufferedStage:
                     if type(result) is CoroutineType:
                         result = await result
             except Exception as error:  # noqa: BLE001  - the step's policy decides
-                result = _Failed(error)
+                result = Failed(error)
                 if self.rules.policy(step, error) == "stop":
                     self._halt(slots, place)
             if slots.set(place, result) and self._order and slots is self._order[0]:
@@ -176,16 +193,71 @@ class BufferedStage:
             if flag:
                 await self.pace.give_way()
 
+    async def _work_in_process(self) -> None:
+        from agora.runtime.processes import step_worker  # noqa: PLC0415  - only for who uses processes
+
+        queue, step = self._queue, self.step
+        stops = (step.on_error or self.rules.default) == "stop"
+        async with step_worker(step, stops=stops) as worker:
+            while True:
+                if not queue:
+                    if self._exhausted:
+                        return
+                    await self._idle.park()
+                    continue
+                share = 1 if step.kind is StepKind.BATCH else worker.share(len(queue))
+                taken = [queue.popleft() for _ in range(share)]
+                if len(queue) <= self._window // 2:
+                    self._full.unpark_all()
+                if step.kind is StepKind.BATCH:
+                    results = [await self._piece(worker, taken[0][2])]
+                else:
+                    results = await worker.records([unit for _, _, unit in taken])
+                for (slots, place, _), result in zip(taken, results, strict=False):
+                    if slots.set(place, result) and self._order and slots is self._order[0]:
+                        self._emitter.unpark_all()
+                    if type(result) is Failed and self.rules.policy(step, result.error) == "stop":
+                        self._halt(slots, place)
+                self._put_back(taken[len(results) :])
+
+    async def _piece(self, worker: "StepWorker", unit: Any) -> Any:
+        """What became of a piece of a batch."""
+        try:
+            if isinstance(unit, Columns):
+                from agora.runtime.columnar import columns_result  # noqa: PLC0415  - a run of rows loads no pyarrow
+
+                return await columns_result(self.step, unit.data, self.rules, self.pace, worker.columns)
+            asked = attrs.evolve(self.step, call=worker.batch, is_async=True)
+            return await batch_results(asked, unit, self.rules, self.pace)
+        except Exception as error:  # noqa: BLE001  - raised where the piece's turn comes
+            return Failed(error)
+
+    def _put_back(self, rest: Sequence[tuple[Slots, int, Any]]) -> None:
+        """What a worker took and didn't get to is the next one's again."""
+        if self._halted:
+            rest = [unit for unit in rest if self._counts(*unit)]
+        if rest:
+            self._queue.extendleft(reversed(rest))
+            self._idle.unpark(count=len(rest))
+
+    def _counts(self, slots: Slots, place: int, _unit: Any) -> bool:
+        """Whether this unit stands before what ends the run, so that it is waited for."""
+        return slots in self._order and slots.counts(place)
+
     def _halt(self, slots: Slots, place: int) -> None:
         """Nothing behind this record is begun anymore; what stands before it is still waited for."""
         self._halted = True
         if slots not in self._order:  # behind an earlier failure
             return
         slots.end_at(place)
-        self._queue.clear()
         while self._order and self._order[-1] is not slots:
             self._order.pop()
+        before = [unit for unit in self._queue if self._counts(*unit)]  # put back by a worker process
+        self._queue.clear()
+        self._queue.extend(before)
         self._full.unpark_all()
+        self._idle.unpark(count=len(before))
+        self._emitter.unpark_all()
 
     async def _emit(self, spans: Spans, emit: Emit) -> None:
         while True:
@@ -213,9 +285,16 @@ class BufferedStage:
         if step.kind is StepKind.BATCH:
             results: list[Record | None | Exception] = []
             for part in slots.in_order():
-                if isinstance(part, _Failed):
+                if isinstance(part, Failed):
                     raise part.error
-                results += part
+            if slots.units and isinstance(slots.units[0], Columns):
+                from agora.runtime.columnar import joined, settle_columns  # noqa: PLC0415  - as above
+
+                sizes = [len(unit) for unit in slots.units]
+                answer = joined(step, slots.in_order(), sizes)
+                await settle_columns(step, self.rules, batch, answer)
+            else:
+                results = [result for part in slots.in_order() for result in part]
             if results:
                 await settle_results(step, self.rules, self.pace, batch, results)
         elif step.multiplies:
@@ -236,7 +315,7 @@ class BufferedStage:
             self.rules.count(step).entered += 1
             record = batch.rows[place] if slots.befores is None else slots.befores[place]
             offset, entry = batch.index[place], batch.entry(place)
-            if type(result) is not _Failed:
+            if type(result) is not Failed:
                 await walk.children(step, record, result, offset, 1, entry)
             elif not await walk.failed(step, record, result.error, offset, entry):
                 await walk.children(step, record, [record], offset, 1, entry)
@@ -254,16 +333,9 @@ class BufferedStage:
         keep_row = self.step.kind is StepKind.FILTER
         return [
             result.error
-            if type(result) is _Failed
+            if type(result) is Failed
             else (rows[place] if result else None)
             if keep_row
             else result
             for place, result in enumerate(slots.in_order())
         ]
-
-
-@attrs.frozen
-class _Failed:
-    """An exception as a result, told apart from an exception that is a record."""
-
-    error: Exception

@@ -5,7 +5,7 @@ that raises for a whole batch is asked again for halves of it until the culprits
 is done in a thread: what Arrow computes holds no lock of Python's, so other stages go on meanwhile.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,32 +13,37 @@ import pyarrow.compute as pc
 
 from agora import seam
 from agora.columns import Columns, Positions, rows_of
-from agora.middlewares.columnar import ColumnsResult, WrongColumnsError, checked
+from agora.middlewares.columnar import ColumnsResult, StepFaultError, WrongColumnsError, checked
 from agora.middlewares.step import Step
 from agora.records import Record
 from agora.runtime.batch import Batch, Failure
-from agora.runtime.failing import StepRules
+from agora.runtime.failing import StepRules, parts
 from agora.runtime.pace import Pace
 
-__all__ = ["columns_result", "settle_columns"]
+__all__ = ["Ask", "columns_result", "joined", "settle_columns"]
+
+Ask = Callable[[pa.RecordBatch], Awaitable[object]]
+"""The step's `process_columns`, wherever it runs."""
 
 _IN_PLACE = 1_024
 """Rows up to which a turn in a thread costs more than the work."""
 
 
 async def columns_result(
-    step: Step, data: pa.RecordBatch, rules: StepRules, pace: Pace
-) -> ColumnsResult | WrongColumnsError:
-    """The step's answer, its failures found one by one; a `WrongColumnsError`, which ends the run, where the
+    step: Step, data: pa.RecordBatch, rules: StepRules, pace: Pace, ask: Ask | None = None
+) -> ColumnsResult | StepFaultError:
+    """The step's answer, its failures found one by one; a `StepFaultError`, which ends the run, where the
     answer can't be matched with the rows."""
     begun = rules.states.begin(step)
     try:
-        if data.num_rows <= _IN_PLACE:
+        if ask is not None:
+            answer = checked(step.name, data, await ask(data))
+        elif data.num_rows <= _IN_PLACE:
             answer = checked(step.name, data, step.columns(data))  # type: ignore[misc]  # a columnar step has it
         else:
             given = await seam.current().in_thread(step.columns, data)  # type: ignore[arg-type]  # as above
             answer = checked(step.name, data, given)
-    except WrongColumnsError as error:
+    except StepFaultError as error:
         return error
     except Exception as error:  # noqa: BLE001  - the step's policy decides
         rules.states.undo(step, begun)
@@ -46,40 +51,53 @@ async def columns_result(
             return ColumnsResult(data.slice(0, 0), pa.array([False]), {0: error})
         if pace.flag:
             await pace.give_way()
-        return await _halved(step, data, rules, pace)
+        return await _parted(step, data, rules, pace, parts(data.num_rows, error), ask)
     return answer
 
 
-async def _halved(
-    step: Step, data: pa.RecordBatch, rules: StepRules, pace: Pace
-) -> ColumnsResult | WrongColumnsError:
+async def _parted(
+    step: Step, data: pa.RecordBatch, rules: StepRules, pace: Pace, borders: Sequence[range], ask: Ask | None
+) -> ColumnsResult | StepFaultError:
     """Under the policy `"stop"` nothing behind the first culprit is run: as if it failed, too."""
-    middle = data.num_rows // 2
-    first = await columns_result(step, data.slice(0, middle), rules, pace)
-    if isinstance(first, WrongColumnsError):
-        return first
-    if any(rules.policy(step, error) == "stop" for error in first.errors.values()):
-        kept = pa.concat_arrays([_mask(first, middle), pa.array([False] * (data.num_rows - middle))])
-        return ColumnsResult(first.data, kept, first.errors)
-    second = await columns_result(step, data.slice(middle), rules, pace)
-    if isinstance(second, WrongColumnsError):
-        return second
-    return _joined(step, first, second, middle, data.num_rows)
+    results: list[ColumnsResult | StepFaultError] = []
+    for part in borders:
+        result = await columns_result(step, data.slice(part.start, len(part)), rules, pace, ask)
+        results.append(result)
+        if isinstance(result, StepFaultError):
+            return result
+        if any(rules.policy(step, error) == "stop" for error in result.errors.values()):
+            break
+    return joined(step, results, [len(part) for part in borders])
 
 
-def _joined(
-    step: Step, first: ColumnsResult, second: ColumnsResult, middle: int, total: int
-) -> ColumnsResult | WrongColumnsError:
-    parts = [each.data for each in (first, second) if each.data.num_rows]
-    if len({part.schema for part in parts}) > 1:
+def joined(
+    step: Step, results: Sequence[ColumnsResult | StepFaultError], sizes: Sequence[int]
+) -> ColumnsResult | StepFaultError:
+    """The answer for a batch from those for its parts, which have these sizes. Parts at its end may lack: their rows
+    aren't kept. A `StepFaultError` where one is among them, or columns of different types."""
+    known: list[ColumnsResult] = []
+    for result in results:
+        if isinstance(result, StepFaultError):
+            return result
+        known.append(result)
+    filled = [each.data for each in known if each.data.num_rows]
+    strange = next((each.schema for each in filled if each.schema != filled[0].schema), None)
+    if strange is not None:
         return WrongColumnsError(
             f"step {step.name!r}: process_columns gave columns of different types for two parts of a batch: "
-            f"({_line(parts[0].schema)}) and ({_line(parts[1].schema)})"
+            f"({_line(filled[0].schema)}) and ({_line(strange)})"
         )
-    data = pa.Table.from_batches(parts).combine_chunks().to_batches()[0] if parts else first.data
-    kept = pa.concat_arrays([_mask(first, middle), _mask(second, total - middle)])
-    errors = {**first.errors, **{middle + index: error for index, error in second.errors.items()}}
-    return ColumnsResult(data, kept, errors)
+    if len(known) == 1 and len(sizes) == 1:
+        return known[0]
+    data = pa.Table.from_batches(filled).combine_chunks().to_batches()[0] if filled else known[0].data
+    masks = [_mask(each, size) for each, size in zip(known, sizes, strict=False)]
+    masks.append(pa.array([False] * sum(sizes[len(known) :]), pa.bool_()))
+    errors: dict[int, Exception] = {}
+    start = 0
+    for each, size in zip(known, sizes, strict=False):
+        errors |= {start + index: error for index, error in each.errors.items()}
+        start += size
+    return ColumnsResult(data, pa.concat_arrays(masks), errors)
 
 
 def _mask(result: ColumnsResult, rows: int) -> pa.BooleanArray:
@@ -87,12 +105,12 @@ def _mask(result: ColumnsResult, rows: int) -> pa.BooleanArray:
 
 
 async def settle_columns(
-    step: Step, rules: StepRules, batch: Batch, result: ColumnsResult | WrongColumnsError
+    step: Step, rules: StepRules, batch: Batch, result: ColumnsResult | StepFaultError
 ) -> None:
     """Put the step's answer into the batch: rows that are left, drops, failures."""
     before = batch.rows
     assert isinstance(before, Columns)
-    if isinstance(result, WrongColumnsError):
+    if isinstance(result, StepFaultError):
         failure = Failure(offset=batch.index[0], stage=step.stage, error=result, policy="stop", entry=None)
         batch.truncate(0, failure)
         return

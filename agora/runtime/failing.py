@@ -9,7 +9,8 @@ import attrs
 
 from agora.copying import keep
 from agora.deadletter import SOURCE_ENTRY, Entry
-from agora.middlewares.columnar import WrongColumnsError
+from agora.errors import WorkerError
+from agora.middlewares.columnar import StepFaultError
 from agora.middlewares.step import Policy, Step
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
@@ -17,7 +18,25 @@ from agora.runtime.counting import StageCount
 from agora.runtime.states import StepStates
 from agora.runtime.stepstate import StateMisuseError
 
-__all__ = ["StepRules", "leaf", "maybe_await"]
+__all__ = ["Failed", "StepRules", "leaf", "maybe_await", "parts"]
+
+_PARTS = 64
+
+
+@attrs.frozen
+class Failed:
+    """An exception as a result, told apart from an exception that is a record."""
+
+    error: Exception
+
+
+def parts(count: int, error: Exception) -> list[range]:
+    """The parts of `count` rows, which failed together, in which the culprits are looked for: halves; more where each
+    further round costs a worker process (see `agora.runtime.processes`)."""
+    if not isinstance(error, WorkerError):
+        return [range(count // 2), range(count // 2, count)]
+    size = -(-count // _PARTS)
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def leaf(error: Any) -> Any:
@@ -68,7 +87,7 @@ class StepRules:
         """What this failure of the step leads to."""
         return (
             "stop"
-            if isinstance(leaf(error), StateMisuseError | WrongColumnsError)
+            if isinstance(leaf(error), StateMisuseError | StepFaultError)
             else step.on_error or self.default
         )
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from agora.middlewares.remote import Remote
 from agora.middlewares.step import Step, StepKind
 from agora.records import Json
 from agora.runtime.spec import PipelineSpec, SinkSpec
@@ -132,7 +133,9 @@ def _step_stages(spec: PipelineSpec) -> list[PlannedStage]:
     for number, group in enumerate(grouped(spec.chain.steps), start=1):
         for step in group:
             how = "async " if step.is_async else ""
-            if step.buffered:
+            if step.remote is not None:
+                mode, detail = "buffered", _in_processes(step, step.remote)
+            elif step.buffered:
                 mode, detail = (
                     "buffered",
                     f"{how}{step.kind.value}, {step.concurrency} at once, in source order",
@@ -149,6 +152,13 @@ def _step_stages(spec: PipelineSpec) -> list[PlannedStage]:
             policy = step.on_error or spec.default_policy
             stages.append(PlannedStage(name=step.stage, mode=mode, detail=detail, on_error=policy))
     return stages
+
+
+def _in_processes(step: Step, remote: Remote) -> str:
+    what = "columns" if step.columns is not None else step.kind.value
+    where = f"in {remote.processes} process{'es' if remote.processes > 1 else ''}"
+    timed = "" if remote.timeout is None else f", at most {remote.timeout:g} s a call"
+    return f"{what}, {where}{timed}, in source order"
 
 
 def _sink_stage(spec: PipelineSpec, sink: SinkSpec, guarantee: Guarantee, reason: str) -> PlannedStage:

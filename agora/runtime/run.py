@@ -16,6 +16,7 @@ import trio
 from agora import seam
 from agora.checkpoint import Checkpoint
 from agora.errors import AgoraError
+from agora.middlewares.remote import in_worker
 from agora.runtime.absent import DLQ_NAME
 from agora.runtime.barrier import LastCheckpoint
 from agora.runtime.closing import Closing
@@ -94,6 +95,11 @@ class Run:
     async def execute(self, task_status: trio.TaskStatus[RunHandle] = trio.TASK_STATUS_IGNORED) -> RunSummary:
         """Run to the end. Raises what ended it, itself, with notes; `Cancelled` passes through after
         closing."""
+        if in_worker():
+            raise AgoraError(
+                "this is a worker process that imports the program's main module, and that has begun a run: put the "
+                'run behind `if __name__ == "__main__":`'
+            )
         began = seam.current().monotonic()
         try:
             check_paths(self.spec)

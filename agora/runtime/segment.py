@@ -14,12 +14,12 @@ import trio
 
 from agora.columns import Columns
 from agora.deadletter import SOURCE_ENTRY
-from agora.middlewares.columnar import WrongColumnsError
+from agora.middlewares.columnar import StepFaultError
 from agora.middlewares.step import Step
 from agora.records import Record
 from agora.runtime.batch import Batch, EntryPoint, Failure
 from agora.runtime.counting import StageCount
-from agora.runtime.failing import StepRules, leaf, maybe_await
+from agora.runtime.failing import StepRules, leaf, maybe_await, parts
 from agora.runtime.loops import Loop
 from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
@@ -361,13 +361,13 @@ async def batch_results(
         results = list(answer)
     except Exception as error:  # noqa: BLE001  - the step's policy decides
         rules.states.undo(step, begun)
-        if len(rows) == 1 or isinstance(error, WrongColumnsError):
+        if len(rows) == 1 or isinstance(error, StepFaultError):
             return [error]
         if pace.flag:
             await pace.give_way()
         results = []
-        for half in halves(rows):
-            results += await batch_results(step, half, rules, pace)
+        for part in parts(len(rows), error):
+            results += await batch_results(step, rows[part.start : part.stop], rules, pace)
             if ends_run(step, results, rules):
                 break
         return results

@@ -42,9 +42,11 @@ class StepStates:
     def mapping(self, step: Step) -> MutableMapping[str, Json]:
         """The step's own mapping."""
         if step.buffered:
+            many = "processes" if step.remote is not None else "concurrency"
+            many += f"={step.concurrency}"
             return UnusableState(
-                f"step {step.name!r} runs with concurrency={step.concurrency}, so it can't use "
-                "context.state: what is in it would depend on timing"
+                f"step {step.name!r} runs with {many}, so it can't use context.state: what is in it would depend "
+                "on timing"
             )
         if self.saves and not _takes_changes(self.store):
             return UnusableState(
