@@ -14,6 +14,7 @@ from agora.cli.outcome import Exit, Output, UsageError, ending
 from agora.cli.output import confirmed, print_json, print_text
 from agora.cli.state import checkpoint_store, leased
 from agora.cli.target import Name, Target, open_target
+from agora.errors import StateError
 from agora.records import Json
 from agora.state import SQLiteBackend, opened
 from agora.state.lease import Holder, holder_of
@@ -85,9 +86,13 @@ def reset(
             print("agora: nothing was changed", file=sys.stderr)
             return Exit.FAILED
 
-        async def forget() -> Checkpoint | None:
+        async def forget() -> Checkpoint | StateError | None:
             async with leased(store.state, bound.name):
-                old = await store.load(bound.name)
+                old: Checkpoint | StateError | None
+                try:
+                    old = await store.load(bound.name)
+                except StateError as error:  # what is to be forgotten needn't be read
+                    old = error
                 await store.delete(bound.name)
             return old
 
@@ -97,7 +102,8 @@ def reset(
         elif old is None:
             print_text(f"pipeline {bound.name} had no checkpoint")
         else:
-            print_text(f"pipeline {bound.name}: the checkpoint at record {old.ordinal:,} is forgotten")
+            which = "that can't be read" if isinstance(old, StateError) else f"at record {old.ordinal:,}"
+            print_text(f"pipeline {bound.name}: the checkpoint {which} is forgotten")
         return Exit.OK
 
     return ending(output, command)

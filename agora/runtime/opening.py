@@ -13,7 +13,7 @@ import attrs
 
 from agora.checkpoint import Checkpoint
 from agora.context import RunContext
-from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged
+from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged, StateError
 from agora.middlewares.step import Step
 from agora.records import Json
 from agora.runtime.absent import RESTARTED_BY, gone, missing_sinks
@@ -108,7 +108,13 @@ class Opening:
             self._lease = await acquire(state, self.spec.name, self.run_id, sinks=self._transactional)
             self.parts.push("the lease", self._release)
             self.keep(self._lease)
-        self._loaded = await store.load(self.spec.name)
+        try:
+            self._loaded = await store.load(self.spec.name)
+        except StateError as error:
+            if not self.restart:
+                raise
+            # What is to be forgotten needn't be read; each sink goes back by its base token, or refuses.
+            _log.warning("pipeline %r is started over without its checkpoint: %s", self.spec.name, error)
 
     async def _release(self) -> None:
         """Give the lease back when the sinks are closed; the next run may not have them any more, so it is told which

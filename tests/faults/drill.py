@@ -1,7 +1,8 @@
 """A pipeline for tests that kill, freeze and race real processes: `agora run drill:pipeline` in a folder of theirs.
 
 What it reads is `orders.csv` beside it. `DRILL_PAUSE` (seconds) makes a step wait at each hundredth record, so that
-there is a time to strike; `DRILL_GATE` (a file) makes it wait there until that file is made; `DRILL_LEASE` shortens the lease's times, so that a takeover needn't take half a minute.
+there is a time to strike; `DRILL_GATE` (a file) makes it wait there until that file is made; `DRILL_LEASE` shortens the
+lease's times, so that a takeover needn't take half a minute.
 """
 
 import os

@@ -15,11 +15,12 @@ import attrs
 import pytest
 import trio
 
-from agora import AgoraError, Pipeline, StateError
+from agora import AgoraError, BoundPipeline, Pipeline, StateError
 from agora.config import build, load
 from agora.sinks import JsonLinesSink
 from agora.sources import CsvSource
-from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
+from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink, opened
+from agora.state.base import Put
 
 from .ahead import SLOW, Stopping, dropping, flushing
 from .changing import RECORDS, SAVED, Setup, Sink, read, written
@@ -246,3 +247,24 @@ async def test_a_run_that_fails_without_checkpoints_leaves_no_half_of_a_file(fol
     with pytest.raises(ZeroDivisionError):
         await bound.run()
     assert [path.name for path in folder.iterdir()] == ["in.csv"]
+
+
+async def test_a_damaged_checkpoint_is_no_obstacle_to_what_its_message_advises(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id\n1\n2\n")
+    state = SQLiteBackend(tmp_path / "state.db")
+
+    def built() -> BoundPipeline:
+        pipeline = Pipeline(CsvSource(tmp_path / "in.csv"), name="p").to(
+            JsonLinesSink(tmp_path / "out.jsonl")
+        )
+        return pipeline.build(checkpoint_store=CheckpointStore(state))
+
+    await built().run()
+    async with opened(state):
+        row = await state.get("checkpoint", "p")
+        assert row is not None
+        await state.apply([Put("checkpoint", "p", row[:-9] + b"x" + row[-8:])])
+    with pytest.raises(StateError, match="restart=True"):
+        await built().run()
+    assert (await built().run(restart=True)).written == 2
+    assert (tmp_path / "out.jsonl").read_text() == '{"id":"1"}\n{"id":"2"}\n'
