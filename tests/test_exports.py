@@ -25,7 +25,7 @@ PUBLIC = {
     ],
     "agora.errors": ["AgoraError", "ConfigError"],
 }  # fmt: skip
-PACKAGES = [*PUBLIC, "agora.config", "agora.cli"]
+PACKAGES = [*PUBLIC, "agora.config", "agora.cli", "agora.testing", "agora.testing.faults"]
 
 
 @pytest.mark.parametrize("module", PUBLIC)
