@@ -10,6 +10,7 @@ A process that dies or hangs takes its chunk's answers along. The chunk's record
 would lose six processes, and wait for six timeouts, where this loses one.
 """
 
+import math
 import pickle
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -53,7 +54,7 @@ async def step_worker(step: Step, *, stops: bool) -> AsyncIterator["StepWorker"]
     import trio_parallel  # noqa: PLC0415  - only for who uses processes
 
     manager = trio_parallel.open_worker_context(
-        idle_timeout=float("inf"), grace_period=_GRACE, worker_type=trio_parallel.WorkerType.SPAWN
+        idle_timeout=math.inf, grace_period=_GRACE, worker_type=trio_parallel.WorkerType.SPAWN
     )
     context = await manager.__aenter__()
     try:
@@ -144,7 +145,7 @@ class StepWorker:
     async def _ask(self, job: bytes, *, columns: bool = False, slack: float = 0.0) -> inside.Answers:
         if self.context is None:
             await trio.lowlevel.checkpoint()
-            answer = self._in_place().work(job, _BUDGET, columns=columns)
+            answer = self._in_place().work(job, math.inf, columns=columns)
         else:
             answer = await self._in_process(job, columns, slack)
         if isinstance(answer, inside.Raised):
@@ -159,7 +160,7 @@ class StepWorker:
     async def _in_process(self, job: bytes, columns: bool, slack: float) -> inside.Answers | inside.Raised:
         assert self.step.remote is not None
         timeout = self.step.remote.timeout
-        limit = float("inf") if timeout is None else timeout + slack
+        limit = math.inf if timeout is None else timeout + slack
         while True:
             if not self.context.statistics().idle_workers:
                 await self._load()
@@ -205,6 +206,12 @@ class StepWorker:
             raise WorkerCrashed(
                 f"step {self.step.name!r}: its worker process {_ended(code)} {when}", code
             ) from None
+        except Exception as error:
+            if fn is inside.load:
+                raise
+            # What the function raises comes back as an answer. This is an answer that broke off, or found no memory.
+            text = f"step {self.step.name!r}: its worker process broke off {when}: {type(error).__name__}: {error}"
+            raise WorkerCrashed(text) from error
         return answer
 
     def _function(self) -> tuple[str, inside.Kind, bytes]:

@@ -1,12 +1,14 @@
 """A config file becomes the pipeline that a program would have built."""
 
 import json
+from functools import partial
 
 import pytest
 import trio
 
 from agora.config import build, load
 from agora.errors import ConfigError
+from agora.plugins import middleware_registry
 
 STEPS = """
 import trio
@@ -71,6 +73,7 @@ def run(loaded, directory):
         ('{ type = "filter", import = "steps_build:odd" }', [1, 3]),
         ('{ type = "flat_map", import = "steps_build:twice" }', [0, 0, 1, 1, 2, 2, 3, 3]),
         ('{ import = "steps_build:later", concurrency = 3 }', [0, 1, 2, 3]),
+        ('{ import = "steps_build:double", processes = 2, timeout = 30 }', [0, 2, 4, 6]),
         ('{ import = "steps_build:adder", with = { by = 10 } }', [10, 11, 12, 13]),
         ('{ type = "map", import = "steps_build:adder", with = { by = 10 } }', [10, 11, 12, 13]),
         ('{ import = "steps_build:decorated" }', [1, 2, 3, 4]),
@@ -82,6 +85,21 @@ def run(loaded, directory):
 )
 async def test_steps_do_what_the_file_says(run, middlewares, expected):
     assert await run(middlewares) == expected
+
+
+async def test_a_timeout_is_the_parts_own_where_there_are_no_processes(run, request):
+    class Waits:
+        def __init__(self, timeout: float = 1.0):
+            self.timeout = timeout
+
+        def process(self, n):
+            return self.timeout
+
+    middleware_registry.register("waits", Waits)
+    request.addfinalizer(partial(middleware_registry.unregister, "waits"))
+    assert await run('{ type = "waits", timeout = 2.5 }') == [2.5] * 4
+    with pytest.raises(ConfigError, match="timeout: unknown key"):
+        await run('{ import = "steps_build:double", timeout = 2.5 }')
 
 
 @pytest.mark.parametrize(
