@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from agora.sinks import CsvSink, JsonLinesSink, ParquetSink, SQLiteSink
 from agora.sources import CsvSource, JsonLinesSource
 from agora.state import CheckpointStore, SQLiteBackend, StateDLQSink
 
-__all__ = ["SCENARIOS", "Outcome", "Scenario"]
+__all__ = ["APPENDING", "SCENARIOS", "Outcome", "Scenario"]
 
 RECORDS = 60
 CHECKPOINT_EVERY = 17
@@ -71,6 +72,14 @@ def write_jsonl(folder: Path) -> None:
 def write_csv_and_an_old_target(folder: Path) -> None:
     write_csv(folder)
     (folder / "out.jsonl").write_text('{"old":1}\n')
+
+
+def write_jsonl_and_an_old_table(folder: Path) -> None:
+    write_jsonl(folder)
+    connection = apsw.Connection(str(folder / "out.db"))
+    connection.execute("CREATE TABLE orders (id INTEGER, amount INTEGER, note TEXT, gross INTEGER)")
+    connection.execute("INSERT INTO orders VALUES (-1, 2, 'old', 3)")
+    connection.close()
 
 
 def from_csv(folder: Path) -> CsvSource:
@@ -135,8 +144,8 @@ class Scenario:
             )
         )
 
-    def run(self, folder: Path) -> RunSummary:
-        return run_virtual(self.bound(folder).run)
+    def run(self, folder: Path, *, restart: bool = False) -> RunSummary:
+        return run_virtual(partial(self.bound(folder).run, restart=restart))
 
     def outcome(self, folder: Path) -> Outcome:
         return Outcome(self.read(folder), run_virtual(letters, folder), sorted(names(folder)))
@@ -198,3 +207,21 @@ SCENARIOS = [
         table,
     ),
 ]
+
+APPENDING = [
+    Scenario(
+        "CSV to JSON lines behind others",
+        write_csv_and_an_old_target,
+        from_csv,
+        lambda folder: JsonLinesSink(folder / "out.jsonl", if_exists="append"),
+        lambda folder: (folder / "out.jsonl").read_bytes(),
+    ),
+    Scenario(
+        "JSON lines to SQLite behind others",
+        write_jsonl_and_an_old_table,
+        from_jsonl,
+        lambda folder: SQLiteSink(folder / "out.db", "orders", if_exists="append"),
+        table,
+    ),
+]
+"""Onto targets that hold what is somebody else's."""

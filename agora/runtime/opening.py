@@ -16,7 +16,7 @@ from agora.context import RunContext
 from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged, StateError
 from agora.middlewares.step import Step
 from agora.records import Json
-from agora.runtime.absent import RESTARTED_BY, gone, missing_sinks
+from agora.runtime.absent import RESTARTED_BY, STARTING_OVER, gone, missing_sinks
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
 from agora.runtime.failing import maybe_await
@@ -74,6 +74,10 @@ class Opening:
     _lease: Lease | None = None
     _loaded: Checkpoint | None = None
     _restarted_by: str = ""
+    _genesis: dict[str, Json] = attrs.field(factory=dict)
+    """The base tokens that were saved."""
+    _cut_off: bool = False
+    """Whether this run completes a restart that another one began."""
     _opened: bool = False
     _missing: frozenset[str] = frozenset()
     """Sinks that have a token and aren't in the pipeline: from here on nothing is known of them."""
@@ -94,6 +98,10 @@ class Opening:
         await self._start_steps()
         self._opened = True
         return start
+
+    @property
+    def _fence(self) -> int:
+        return 0 if self._lease is None else self._lease.fence
 
     @property
     def _resumed_from(self) -> Checkpoint | None:
@@ -140,17 +148,40 @@ class Opening:
             await self.parts.enter(port.sink, self._context(port.stage, port.count))
         if not self.spec.checkpointing:
             return
-        for port in self.ports:
-            await self._recover(port, known)
+        if self.restart:
+            await self._undo_all(known)
+        else:
+            for port in self.ports:
+                if known.get(port.name) is not None and hasattr(port.sink, "recover"):
+                    await maybe_await(port.sink.recover(known[port.name]))
         await self._save_genesis(known)
+
+    async def _undo_all(self, known: Mapping[str, Json]) -> None:
+        """Take every sink back to before the first run. What is about to be undone is saved first: cut off in the
+        middle, a target that is gone already must not be taken for one that was moved away."""
+        begin, fence = getattr(self.spec.checkpoint_store, "begin", None), self._fence
+        if begin is not None and not self._cut_off:
+            intent: dict[str, Json] = {STARTING_OVER: dict(known)}
+            await begin(self.spec.name, {**self._genesis, **intent}, fence, afresh=False)
+        undone = self._cut_off
+        try:
+            for port in self.ports:
+                if known.get(port.name) is not None:
+                    await _undo(port, known[port.name])
+                    undone = True
+        except SinkChanged:
+            if begin is not None and not undone:  # refused as a whole: everything is as it was
+                await begin(self.spec.name, self._genesis, fence, afresh=False)
+            raise
 
     async def _known_tokens(self) -> dict[str, Json]:
         """The last saved token of each sink, the base token where that is all. `SinkChanged`: one that may hold what
         isn't committed isn't here to be recovered."""
         store = self.spec.checkpoint_store
-        known = dict(await store.genesis(self.spec.name)) if hasattr(store, "genesis") else {}
-        if self._loaded is not None:
-            known |= self._loaded.sinks
+        self._genesis = dict(await store.genesis(self.spec.name)) if hasattr(store, "genesis") else {}
+        known = self._tokens_of_restart()
+        if known is None:
+            known = {**self._genesis, **({} if self._loaded is None else self._loaded.sinks)}
         self._missing = missing_sinks(known, [port.name for port in self.ports])
         open_ends = [] if self._lease is None else sorted(self._missing & self._lease.inherited)
         if self.restart:
@@ -164,21 +195,23 @@ class Opening:
             )
         return {name: token for name, token in known.items() if name not in self._missing}
 
-    async def _recover(self, port: SinkPort, known: Mapping[str, Json]) -> None:
-        """Bring one sink to where its last saved token says."""
-        if known.get(port.name) is None or not hasattr(port.sink, "recover"):
-            return
-        token = known[port.name]
-        if not self.restart:
-            await maybe_await(port.sink.recover(token))
-            return
-        restart = getattr(port.sink, "restart", None)
-        if restart is None:
-            raise SinkChanged(
-                f"sink {port.name!r} ({type(port.sink).__name__}) can't be started over: it can't tell its own "
-                "records from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
+    def _tokens_of_restart(self) -> dict[str, Json] | None:
+        """What a restart that was cut off had to undo; this run then completes it."""
+        tokens = self._genesis.pop(STARTING_OVER, None)
+        if not isinstance(tokens, dict):
+            return None
+        if self.replay:
+            raise AgoraError(
+                f"pipeline {self.spec.name!r} was being started over when its last run was cut off, so a replay has no "
+                "place to keep: run it first"
             )
-        await restart(token)
+        if not self.restart:
+            _log.warning(
+                "pipeline %r was being started over when its last run was cut off: this run completes that",
+                self.spec.name,
+            )
+        self.restart = self._cut_off = True
+        return tokens
 
     async def _save_genesis(self, known: Mapping[str, Json]) -> None:
         """Step 0 of the barrier: save the base token of each sink that has none, before anything is
@@ -198,13 +231,12 @@ class Opening:
                 _log.info("pipeline %r: sink %r is new; it starts at the checkpoint", self.spec.name, name)
         begin = getattr(self.spec.checkpoint_store, "begin", None)
         if begin is not None and (tokens or self.restart or self._missing):
-            fence = 0 if self._lease is None else self._lease.fence
             kept = {RESTARTED_BY: self.run_id} if self.restart else known
             letters = await self._letters_undone()
             also: dict[str, Any] = {"also": letters} if letters else {}
             if instead is not None:
                 also["instead"] = instead
-            await begin(self.spec.name, {**kept, **tokens}, fence, afresh=self.restart, **also)
+            await begin(self.spec.name, {**kept, **tokens}, self._fence, afresh=self.restart, **also)
             known = kept
         self._restarted_by = str(known.get(RESTARTED_BY, ""))
 
@@ -313,7 +345,7 @@ class Opening:
             run_id=self.run_id,
             stage=stage,
             resumed_from=self._resumed_from,
-            fence=0 if self._lease is None else self._lease.fence,
+            fence=self._fence,
             transactional=self.spec.checkpointing,
             takeover=self._lease is not None and self._lease.takeover,
             replay=self.replay,
@@ -331,6 +363,19 @@ def _differences(was: Json, now: Json) -> str:
     keys = [key for key in {**was, **now} if not _same(was.get(key), now.get(key))]
     old, new = (", ".join(f"{key} = {json.dumps(each.get(key))}" for key in keys) for each in (was, now))
     return f"a source with {old}; now it has {new}"
+
+
+async def _undo(port: SinkPort, token: Json) -> None:
+    """Take one sink back to before the first run. `SinkChanged` where that can't be."""
+    if not hasattr(port.sink, "recover"):
+        return
+    restart = getattr(port.sink, "restart", None)
+    if restart is None:
+        raise SinkChanged(
+            f"sink {port.name!r} ({type(port.sink).__name__}) can't be started over: it can't tell its own "
+            "records from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
+        )
+    await maybe_await(restart(token))
 
 
 def _same(one: Json, two: Json) -> bool:

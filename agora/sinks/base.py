@@ -26,9 +26,10 @@ optional and looked up by name. The engine calls one sink from one task at a tim
 `async restart(token)`
     Called in place of `recover` by `run(restart=True)`, after `open` and before any write, with the last
     saved token: undoes everything that this pipeline's tokens name, back to the target as it was before the
-    first run (which is why a token keeps its base). The `prepare` that follows answers the new base token.
-    Raises `SinkChanged` where the target holds what isn't this pipeline's. A transactional sink without it
-    can't be restarted.
+    first run (which is why a token keeps its base). Where that was cut off, the next run calls it again with
+    the same token. The `prepare` that follows answers the new base token. Raises `SinkChanged`, and changes
+    nothing, where the target holds what isn't this pipeline's. A transactional sink without it can't be
+    restarted.
 `async finish()`
     Once, when the source is exhausted and every record was written, before the last `prepare` or `publish`
     (not on a stop): what waits for more records waits no longer, and a target that got no record at all may

@@ -104,7 +104,10 @@ def settled_size(token: FileToken, found: Found, *, completed: bool) -> int | No
 
 
 def undone_size(token: FileToken, found: Found, *, completed: bool) -> int | None:
-    """As `settled_size`, for a restart: without anything that this pipeline wrote."""
+    """As `settled_size`, for a restart: without anything that this pipeline wrote, also where it is undone
+    already."""
+    if not token.created and found.size == token.base:
+        return token.base
     if found.size is None or settled_size(token, found, completed=completed) is None:
         return None
     return None if token.created else token.base

@@ -94,10 +94,6 @@ class Marks:
             (mark.number, mark.rows, mark.first, mark.last, int(mark.mixed), id_),
         )
 
-    def forget(self, connection: apsw.Connection, id_: str) -> None:
-        if self.hold(connection, id_) is not None:
-            connection.execute(f"DELETE FROM {_MARKS} WHERE id = ?", (id_,))
-
 
 def staging_name(id_: str, fence: int) -> str:
     """Of the table of staged rows; the fencing number keeps two holders' rows apart."""

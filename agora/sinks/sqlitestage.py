@@ -204,7 +204,8 @@ class StagedTable:
             if table is not None and self.given.if_exists != "replace":
                 self._undo(db.connection, token, mark, table)
             drop_staging(db.connection, token.id)
-            self._marks.forget(db.connection, token.id)
+            if mark is not None:  # it stays, and says that nothing is left: this may be asked for again
+                self._marks.set(db.connection, token.id, attrs.evolve(mark, number=0, rows=0, mixed=False))
 
         self._in_transaction(act)
         self._look()

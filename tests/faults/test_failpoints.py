@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from scenarios import SCENARIOS, Outcome, RepeatableSeam, Scenario
+from scenarios import APPENDING, SCENARIOS, Outcome, RepeatableSeam, Scenario
 
 from agora import AgoraError, seam
 from agora.testing.faults import Failpoints, Fault, Operation
@@ -31,12 +31,14 @@ class Strike:
     at: int
     fault: Fault
 
-    def run(self, scenario: Scenario, folder: Path) -> tuple[Failpoints, Exception | None]:
+    def run(
+        self, scenario: Scenario, folder: Path, *, restart: bool = False
+    ) -> tuple[Failpoints, Exception | None]:
         """A run that is struck; what it raised."""
         error = None
         with seam.use(RepeatableSeam()), Failpoints(self.at, self.fault) as points:
             try:
-                scenario.run(folder)
+                scenario.run(folder, restart=restart)
             except Exception as raised:
                 error = raised
         return points, error
@@ -157,3 +159,32 @@ def test_whatever_operation_of_a_recovery_fails_the_run_after_it_loses_and_repea
                 check_struck(scenario, second, folder, whole)
                 check_completes(scenario, folder, whole)
         shutil.rmtree(left)
+
+
+@pytest.mark.parametrize("scenario", [*SCENARIOS, *APPENDING], ids=lambda scenario: scenario.name)
+def test_whatever_operation_of_starting_over_is_struck_the_next_run_gives_everything_once(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    """The next run is an ordinary one: what was begun is completed, and a target that is undone already isn't taken for
+    one that was moved away behind a completed run."""
+    folder, done = tmp_path / "live", tmp_path / "done"
+    undisturbed(scenario, folder)
+    whole = said(scenario, folder)
+    shutil.copytree(folder, done)
+    with seam.use(RepeatableSeam()), Failpoints() as points:
+        scenario.run(folder, restart=True)
+    assert said(scenario, folder) == whole
+    for strike in strikes(points.seen, most=FIRST, seed=3):
+        shutil.rmtree(folder)
+        shutil.copytree(done, folder)
+        struck, error = strike.run(scenario, folder, restart=True)
+        with noting(f"{scenario.name}: {strike}, {struck.struck}; the run raised {error!r}"):
+            check_clear(struck, error)
+            complete(scenario, folder)
+            assert said(scenario, folder) == whole
+
+
+def said(scenario: Scenario, folder: Path) -> tuple[object, object]:
+    """Output and letters; parts have other names, and letters other ids, once they were made anew."""
+    came = outcome(scenario, folder)
+    return came.output, [letter[1:] for letter in came.letters]
