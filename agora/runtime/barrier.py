@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import trio
 
 from agora import seam
 from agora.checkpoint import Checkpoint
@@ -22,6 +23,7 @@ from agora.runtime.letters import Letters
 from agora.runtime.spans import Spans
 from agora.runtime.states import StepStates
 from agora.state.base import Change
+from agora.threaded import blocking_form
 
 __all__ = ["Barrier", "prepare"]
 
@@ -41,6 +43,12 @@ async def prepare(ports: Sequence[SinkPort]) -> dict[str, Json]:
         if flush is not None:
             await maybe_await(flush())
     return tokens
+
+
+def blocking_prepares(ports: Sequence[SinkPort]) -> dict[str, Callable[[], Json]]:
+    """Step 1 of the sinks whose `prepare` is a blocking call, by name."""
+    forms = ((port.name, blocking_form(getattr(port.sink, "prepare", None))) for port in ports)
+    return {name: form for name, form in forms if form is not None}
 
 
 async def commit(ports: Sequence[SinkPort], tokens: Mapping[str, Json]) -> None:
@@ -103,12 +111,19 @@ class Barrier:
         with self.spans.of("agora.checkpoint", ordinal=cut.ordinal):
             if cut.completed and not self.goes_on:
                 await finish(self.ports)
-            tokens = await prepare(self.ports)
-            checkpoint = self._checkpoint(cut, tokens)
+            completing = cut.completed and not anything_new
+            save = None if completing else blocking_form(self.store.save)
+            here = {} if save is None else blocking_prepares(self.ports)
+            tokens = await prepare([port for port in self.ports if port.name not in here])
+            await trio.lowlevel.checkpoint_if_cancelled()
             with self.closing.shield() as shield:
-                await self._save(checkpoint, completing=cut.completed and not anything_new)
-                self.last.saved, self.last.reopened = checkpoint, False
-                await commit(self.ports, tokens)
+                if save is None:
+                    checkpoint = self._checkpoint(cut, tokens)
+                    await self._save(checkpoint, completing=completing)
+                else:
+                    checkpoint = await self._prepare_and_save(cut, tokens, here, save)
+                self._saved(checkpoint, completing=completing)
+                await commit(self.ports, checkpoint.sinks)
             if shield.cancelled_caught:
                 raise AgoraError(
                     f"the checkpoint at record {cut.ordinal} didn't end within the closing deadline of "
@@ -156,14 +171,41 @@ class Barrier:
         else:
             await amend(self.pipeline, checkpoint)
 
+    async def _prepare_and_save(
+        self,
+        cut: Cut,
+        prepared: Mapping[str, Json],
+        prepares: Mapping[str, Callable[[], Json]],
+        save: Callable[..., None],
+    ) -> Checkpoint:
+        """What is left of step 1, and step 2, in one thread call: the way there and back costs more than either."""
+        changes = self._changes()
+        for port in self.ports:
+            port.prepared = port.prepared or port.name in prepares
+
+        def work() -> Checkpoint:
+            tokens = {**prepared, **{name: prepare() for name, prepare in prepares.items()}}
+            checkpoint = self._checkpoint(cut, tokens)
+            save(self.pipeline, checkpoint, also=changes)
+            return checkpoint
+
+        return await seam.current().in_thread(work)
+
+    def _changes(self) -> list[Change]:
+        return [*self.states.unsaved, *([] if self.letters is None else self.letters.changes())]
+
     async def _save(self, checkpoint: Checkpoint, *, completing: bool) -> None:
-        changes = [*self.states.unsaved, *([] if self.letters is None else self.letters.changes())]
+        changes = self._changes()
         if completing:
             await self._amend(checkpoint, changes)
         elif changes:
             await self.store.save(self.pipeline, checkpoint, also=changes)
         else:
             await self.store.save(self.pipeline, checkpoint)
+
+    def _saved(self, checkpoint: Checkpoint, *, completing: bool) -> None:
+        """Step 2 is through."""
+        self.last.saved, self.last.reopened = checkpoint, False
         self.saves += not completing
         self.states.unsaved.clear()
         if self.letters is not None:

@@ -23,6 +23,7 @@ from agora.sinks.encode import NanPolicy, Rejections
 from agora.sinks.existing import first_row
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
 from agora.sinks.target import AppendFile, IfExists, PublishWhen, as_path
+from agora.threaded import threaded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,8 +126,9 @@ class CsvSink:
         await self._write_header()
         self._file.finish()
 
-    async def prepare(self) -> Json:
-        token = await self._file.prepare()
+    @threaded
+    def prepare(self) -> Json:
+        token = self._file.prepare_here()
         known = self._encoder
         columns: Json = None if known is None else list(known.columns)
         return {**token, "columns": columns, "delimiter": self.delimiter}

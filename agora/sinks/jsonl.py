@@ -17,6 +17,7 @@ from agora.sinks.compress import Compression
 from agora.sinks.encode import JsonEncoder, NanPolicy
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
 from agora.sinks.target import AppendFile, IfExists, PublishWhen, as_path
+from agora.threaded import threaded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,8 +83,9 @@ class JsonLinesSink:
     async def finish(self) -> None:
         self._file.finish()
 
-    async def prepare(self) -> Json:
-        return await self._file.prepare()
+    @threaded
+    def prepare(self) -> Json:
+        return self._file.prepare_here()
 
     async def commit(self, token: Json) -> None:
         await self._file.commit(token)

@@ -22,6 +22,7 @@ from agora.sinks.sqliterows import TYPES, check_name
 from agora.sinks.sqlitestage import StagedTable
 from agora.sinks.sqlitetoken import TableToken
 from agora.sinks.target import IfExists, as_path
+from agora.threaded import threaded
 
 __all__ = ["SQLiteSink"]
 
@@ -142,8 +143,9 @@ class SQLiteSink:
         await trio.lowlevel.checkpoint()
         self._open_table.finish()
 
-    async def prepare(self) -> Json:
-        return (await seam.current().in_thread(self._open_table.prepare)).to_json()
+    @threaded
+    def prepare(self) -> Json:
+        return self._open_table.prepare().to_json()
 
     async def commit(self, token: Json) -> None:
         """`PipelineBusy` where a later runner has taken over."""

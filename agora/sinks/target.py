@@ -117,8 +117,7 @@ class AppendFile:
         `SinkChanged` where there is one and `if_exists` says so.
         """
         if not self._begun:
-            await seam.current().in_thread(self._settle_existing)
-            self._begun = True
+            await seam.current().in_thread(self._begin)
 
     async def append(self, data: bytes | memoryview) -> None:
         """Take whole records. `OSError`: not taken; what was taken before is kept."""
@@ -159,14 +158,16 @@ class AppendFile:
 
     # --- the barrier ---
 
-    async def prepare(self) -> dict[str, Json]:
-        await self.begin()
+    def prepare_here(self) -> dict[str, Json]:
+        """`prepare`, blocking: for who is in a thread already."""
+        self._begin()
         if self._buffer or self._file.needs_sync or (self._wanted and not self._file.exists):
-            await seam.current().in_thread(self._sync)
-        else:
-            await trio.lowlevel.checkpoint()
+            self._sync()
         self._prepared = self._size
         return self._token().to_json()
+
+    async def prepare(self) -> dict[str, Json]:
+        return await seam.current().in_thread(self.prepare_here)
 
     async def commit(self, token: Json) -> None:
         known = FileToken.from_json(token)
@@ -186,6 +187,11 @@ class AppendFile:
         self._begun = True
 
     # --- blocking, in a thread ---
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._settle_existing()
+            self._begun = True
 
     def _settle_existing(self) -> None:
         files = seam.current().files

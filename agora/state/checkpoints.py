@@ -4,8 +4,8 @@ Of the state of steps (`context.state`) a checkpoint holds the place only: the r
 it, in its transaction (`agora.state.steplog`), since saving them whole would cost each barrier their size.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 
 import attrs
 
@@ -17,6 +17,7 @@ from agora.state.lease import fence_expectation
 from agora.state.sealed import seal, unseal
 from agora.state.steplog import removals_of
 from agora.state.transaction import describe, opened
+from agora.threaded import blocking_form, with_blocking_form
 
 __all__ = ["CheckpointStore"]
 
@@ -43,6 +44,7 @@ class CheckpointStore:
         except StateError as error:
             raise self._unreadable(pipeline, error) from error
 
+    @with_blocking_form(lambda store: store._put_here())
     async def save(self, pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
         """Replace the checkpoint, and make the changes `also`, in one transaction.
 
@@ -114,24 +116,48 @@ class CheckpointStore:
     async def _put(self, pipeline: str, checkpoint: Checkpoint, also: Sequence[Change]) -> None:
         await self._apply(pipeline, [Put(_NAMESPACE, pipeline, _encode(checkpoint)), *also], checkpoint.fence)
 
+    def _put_here(self) -> Callable[..., None] | None:
+        """`save` for who is in a thread already; `None` where the backend isn't open, or knows only to be awaited."""
+        apply = blocking_form(self.state.apply) if self.state.is_open else None
+        if apply is None:
+            return None
+
+        def put(pipeline: str, checkpoint: Checkpoint, *, also: Sequence[Change] = ()) -> None:
+            number = checkpoint.fence
+            changes = [Put(_NAMESPACE, pipeline, _encode(checkpoint)), *also]
+            with _only_while_held(pipeline, number):
+                apply(_fenced(pipeline, number, changes))
+
+        return put
+
     async def _apply(self, pipeline: str, changes: Sequence[Change], number: int) -> None:
-        fence = fence_expectation(pipeline, number) if number > 0 else None
         async with opened(self.state):
-            try:
-                await self.state.apply(changes if fence is None else [fence, *changes])
-            except ExpectationFailed as error:
-                if error.expectation != fence:
-                    raise
-                raise PipelineBusy(
-                    f"pipeline {pipeline!r}: a later runner has taken over, so this run (fence {number})"
-                    " saves nothing more"
-                ) from error
+            with _only_while_held(pipeline, number):
+                await self.state.apply(_fenced(pipeline, number, changes))
 
     def _unreadable(self, pipeline: str, error: StateError) -> StateError:
         return StateError(
             f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error};"
             " restore the state from a backup, or start over with restart=True"
         )
+
+
+def _fenced(pipeline: str, number: int, changes: Sequence[Change]) -> Sequence[Change]:
+    return [fence_expectation(pipeline, number), *changes] if number > 0 else changes
+
+
+@contextmanager
+def _only_while_held(pipeline: str, number: int) -> Iterator[None]:
+    """`PipelineBusy` where it is the fence that the changes met with."""
+    try:
+        yield
+    except ExpectationFailed as error:
+        if number <= 0 or error.expectation != fence_expectation(pipeline, number):
+            raise
+        raise PipelineBusy(
+            f"pipeline {pipeline!r}: a later runner has taken over, so this run (fence {number})"
+            " saves nothing more"
+        ) from error
 
 
 def _encode(checkpoint: Checkpoint) -> bytes:

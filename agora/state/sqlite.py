@@ -27,6 +27,7 @@ from agora.state.locks import FileLock
 from agora.state.sqlitefile import backup, connect, disconnect, explain, lock_directory
 from agora.state.sqlitesql import apply_changes, read_page, read_value
 from agora.state.transaction import buffered, not_open
+from agora.threaded import threaded
 
 __all__ = ["SQLiteBackend"]
 
@@ -89,7 +90,8 @@ class SQLiteBackend:
             if after is None:
                 return
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    @threaded
+    def apply(self, changes: Sequence[Change]) -> None:
         """All changes in one durable transaction or, with `ExpectationFailed`, none.
 
         After any other `StateError` it may have happened (a failed fsync tells nothing): whole or not at all.
@@ -100,7 +102,7 @@ class SQLiteBackend:
             self._check_place()
             apply_changes(connection, changes, now, str(self.path))
 
-        await self._run(change)
+        self._locked(change)
 
     async def backup(self, path: Path) -> None:
         """Copy the file, as it is at one moment, to `path`, while it is in use or not. `StateError`: it isn't there or

@@ -72,6 +72,19 @@ def _around(owner: Any, name: str, due: Callable[[], bool], *, after: bool) -> N
     setattr(owner, name, method)
 
 
+def _before(owner: Any, name: str, due: Callable[[], bool]) -> None:
+    """Die before the call that is due."""
+    plain = getattr(owner, name)
+
+    @functools.wraps(plain)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if due():
+            die()
+        return plain(*args, **kwargs)
+
+    setattr(owner, name, function)
+
+
 def _within_save(due: Callable[[], bool]) -> None:
     """Everything of a transaction is written, and its COMMIT isn't."""
     plain = sqlitesql._check_expectations
@@ -88,10 +101,12 @@ PLACES: dict[str, Callable[[Callable[[], bool]], None]] = {
     "before genesis": lambda due: _around(CheckpointStore, "begin", due, after=False),
     "after genesis": lambda due: _around(CheckpointStore, "begin", due, after=True),
     "after a write": lambda due: _around(target.AppendFile, "append", due, after=True),
-    "before prepare": lambda due: _around(barrier, "prepare", due, after=False),
-    "after prepare": lambda due: _around(barrier, "prepare", due, after=True),
+    "before prepare": lambda due: _before(barrier.Barrier, "at", due),
+    "after prepare": lambda due: _before(
+        barrier.Barrier, "_checkpoint", due
+    ),  # which holds what they answered
     "within save": _within_save,
-    "after save": lambda due: _around(CheckpointStore, "save", due, after=True),
+    "after save": lambda due: _before(barrier.Barrier, "_saved", due),
     "before commit": lambda due: _around(barrier, "commit", due, after=False),
     "after commit": lambda due: _around(barrier, "commit", due, after=True),
 }

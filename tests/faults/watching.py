@@ -1,14 +1,15 @@
 """Proxies around the parts of a run that note where it is. They delegate all else, so the engine under test is the
 engine as it is."""
 
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, aclosing, contextmanager
 from typing import Any, TypeVar
 
 import attrs
 
 from agora.sources.base import Block, Demand
 from agora.testing.faults import Operation
+from agora.threaded import blocking_form, with_blocking_form
 
 from .phases import Phase, Recorder
 
@@ -56,6 +57,20 @@ class Watched:
         self._recorder.event()
 
 
+def noting(
+    phase: Callable[[], AbstractContextManager[None]], form: Callable[..., Any] | None
+) -> Callable[..., Any] | None:
+    """What a part does in a thread, with a note of it."""
+    if form is None:
+        return None
+
+    def noted(*args: Any, **more: Any) -> Any:
+        with phase():
+            return form(*args, **more)
+
+    return noted
+
+
 class WatchedSink(Watched):
     """A transactional sink."""
 
@@ -64,11 +79,17 @@ class WatchedSink(Watched):
         with self._recorder.within(Phase.WRITE):
             await self._part.write(records)
 
+    @with_blocking_form(lambda sink: noting(sink._preparing, blocking_form(sink._part.prepare)))
     async def prepare(self) -> Any:
+        with self._preparing():
+            return await self._part.prepare()
+
+    @contextmanager
+    def _preparing(self) -> Iterator[None]:
         step = Phase.PREPARE if self._recorder.at(Phase.STREAM) else Phase.START
         self._recorder.set(Phase.BETWEEN, step is Phase.PREPARE)
         with self._recorder.within(step):
-            return await self._part.prepare()
+            yield
 
     async def commit(self, token: Any) -> None:
         with self._recorder.within(Phase.COMMIT):
@@ -86,6 +107,9 @@ class WatchedSink(Watched):
 class WatchedStore(Watched):
     """A checkpoint store."""
 
+    @with_blocking_form(
+        lambda store: noting(lambda: store._recorder.within(Phase.SAVE), blocking_form(store._part.save))
+    )
     async def save(self, pipeline: str, checkpoint: Any, **more: Any) -> None:
         with self._recorder.within(Phase.SAVE):
             await self._part.save(pipeline, checkpoint, **more)
