@@ -72,6 +72,8 @@ class Opening:
     replay: bool = False
     """A replay reads letters in place of the source: it keeps the source's place and never opens it."""
     _lease: Lease | None = None
+    looked: bool = False
+    """Whether it is known what was checkpointed."""
     _loaded: Checkpoint | None = None
     _restarted_by: str = ""
     _genesis: dict[str, Json] = attrs.field(factory=dict)
@@ -104,7 +106,8 @@ class Opening:
         return 0 if self._lease is None else self._lease.fence
 
     @property
-    def _resumed_from(self) -> Checkpoint | None:
+    def resumes_from(self) -> Checkpoint | None:
+        """The checkpoint behind which this run goes on."""
         return None if self.restart else self._loaded
 
     async def _take_lease(self) -> None:
@@ -117,7 +120,7 @@ class Opening:
             self.parts.push("the lease", self._release)
             self.keep(self._lease)
         try:
-            self._loaded = await store.load(self.spec.name)
+            self._loaded, self.looked = await store.load(self.spec.name), True
         except StateError as error:
             if not self.restart:
                 raise
@@ -251,7 +254,7 @@ class Opening:
     # Source.
 
     async def _open_source(self) -> Start:
-        source, resumed = self.spec.source, self._resumed_from
+        source, resumed = self.spec.source, self.resumes_from
         if hasattr(source, "allow_change"):
             source.allow_change = self.allow_source_change
         await self.parts.enter(source, self._context("source", self.counts["source"]))
@@ -286,7 +289,7 @@ class Opening:
         )
 
     def _start(self, identity: Json, position: Json) -> Start:
-        resumed = self._resumed_from
+        resumed = self.resumes_from
         return Start(
             resumed_from=resumed,
             lease=self._lease,
@@ -300,7 +303,7 @@ class Opening:
     # Steps.
 
     async def _start_steps(self) -> None:
-        saved = {} if self._resumed_from is None else self._resumed_from.states
+        saved = {} if self.resumes_from is None else self.resumes_from.states
         for step in self.spec.chain.steps:
             if step.part is None:
                 continue
@@ -344,7 +347,7 @@ class Opening:
             pipeline=self.spec.name,
             run_id=self.run_id,
             stage=stage,
-            resumed_from=self._resumed_from,
+            resumed_from=self.resumes_from,
             fence=self._fence,
             transactional=self.spec.checkpointing,
             takeover=self._lease is not None and self._lease.takeover,

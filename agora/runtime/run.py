@@ -67,6 +67,7 @@ class Run:
     ports: list[SinkPort] = attrs.field(init=False)
     letters: Letters | None = attrs.field(init=False)
     _dlq_port: SinkPort | None = attrs.field(init=False)
+    _opening: Opening | None = None
     _start: Start | None = None
     _stream: Stream | None = None
     _replays: Replays | None = None
@@ -169,7 +170,7 @@ class Run:
             self.closing.end()
 
     async def _open(self, parts: OpenParts, nursery: trio.Nursery) -> None:
-        opening = Opening(
+        opening = self._opening = Opening(
             spec=self.spec,
             run_id=self.options.run_id,
             parts=parts,
@@ -334,7 +335,12 @@ class Run:
     def _way_on(self) -> str:
         if not self.spec.checkpointing:
             return "nothing was checkpointed: the next run starts from the beginning"
-        saved = self._stream.last_checkpoint if self._stream is not None else None
+        if self._stream is not None:
+            saved = self._stream.last_checkpoint
+        elif self._opening is not None and self._opening.looked:
+            saved = self._opening.resumes_from
+        else:
+            return "what was checkpointed is as it was"
         if saved is None:
             return "no checkpoint was saved yet: the next run starts from the beginning"
         return f"the next run goes on behind record {saved.ordinal}, where the last checkpoint is"

@@ -9,7 +9,7 @@ import pytest
 import trio
 from support import CountingStore, ListSink, Records, agora_threads, run_virtual
 
-from agora import Backpressure, Pipeline
+from agora import Backpressure, Pipeline, SourceChanged
 from agora.sinks import MemorySink
 
 
@@ -490,3 +490,20 @@ def test_children_that_wait_behind_a_slow_one_are_bounded() -> None:
 
     run_virtual(main)
     assert peak < 2_000
+
+
+def test_an_error_in_opening_tells_the_way_on_by_the_checkpoint_that_there_is() -> None:
+    class Moved(Records):
+        def identity(self) -> Any:
+            return "another"
+
+    async def main() -> None:
+        store = CountingStore()
+        await store.state.open()
+        await Pipeline(Records(3), name="p").to(ListSink()).build(checkpoint_store=store).run()
+        with pytest.raises(SourceChanged) as caught:
+            await Pipeline(Moved(3), name="p").to(ListSink()).build(checkpoint_store=store).run()
+        assert "the next run goes on behind record 3" in "".join(caught.value.__notes__)
+        await store.state.close()
+
+    run_virtual(main)
