@@ -8,12 +8,7 @@ import threading
 import time
 from typing import Any
 
-import attrs
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from agora import middleware
-from agora.middlewares.columnar import ColumnsResult
 
 
 def double(record: Any) -> Any:
@@ -162,19 +157,3 @@ class InBatches:
 class TooFew:
     def process_batch(self, records: Any) -> Any:
         return records[1:]
-
-
-@attrs.frozen
-class InColumns:
-    """Drops, fails one row, crashes on one."""
-
-    crash: int = -1
-
-    def process_columns(self, data: pa.RecordBatch) -> Any:
-        ids = data.column("id")
-        if pc.any(pc.equal(ids, self.crash)).as_py():
-            os._exit(5)
-        failed = [at for at, value in enumerate(ids.to_pylist()) if value % 50 == 49]
-        kept = pa.array([value % 3 != 0 and value % 50 != 49 for value in ids.to_pylist()])
-        wider = data.append_column("twice", pc.multiply(ids, 2))
-        return ColumnsResult(wider.filter(kept), kept, {at: ValueError("forty-nine") for at in failed})
