@@ -60,8 +60,8 @@ class Loaded:
             records = pickle.loads(job)  # noqa: S301  - as above
             if self.kind in ("batch", "columns"):
                 return self._batch(records)
-        except BaseException as error:  # noqa: BLE001  - the other side decides
-            return _raised(error)
+        except BaseException as error:  # noqa: ASYNC103, BLE001  - in a worker process, without trio: whatever it is, it is an answer
+            return _raised(error)  # noqa: ASYNC104  - as above
         return self._each(records, budget)
 
     def _each(self, records: Sequence[Any], budget: float) -> Answers:
@@ -83,12 +83,12 @@ class Loaded:
                     for child in value:
                         children.append(child)  # noqa: PERF402  - what came before a failure is kept
                     value = children
-            except BaseException as error:  # noqa: BLE001  - as above
+            except BaseException as error:  # noqa: ASYNC103, BLE001  - as above
                 raised[len(values)] = _raised(error)
                 value = children or None
                 if self.stops:
                     values.append(value)
-                    break
+                    break  # noqa: ASYNC104  - as above
             values.append(value)
             if time.perf_counter() >= until:
                 break
