@@ -73,6 +73,8 @@ def by_what_it_says(record: Any) -> Any:
             return threading.Lock()
         case "coroutine":
             return later()
+        case "nap":
+            time.sleep(0.03)
         case "noise":
             print("noise", flush=True)
             os.write(1, b"more noise\n")

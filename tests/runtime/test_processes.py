@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import process_steps as steps
 import psutil
@@ -31,6 +33,7 @@ from agora import (
     WorkerTimeout,
     middleware,
 )
+from agora.runtime.processes import StepWorker
 from agora.sinks import JsonLinesSink, MemorySink
 from agora.sources import IterableSource
 
@@ -109,11 +112,13 @@ async def test_what_comes_out_is_what_the_function_gives_in_place(
     on_error=st.sampled_from(["dead_letter", "skip", "pass", "stop"]),
     processes=st.integers(1, 3),
     step=st.sampled_from(["map", "flat_map", "batch"]),
+    budget=st.sampled_from([0.0, math.inf]),
 )
 def test_any_records_in_any_batches_come_out_as_in_place(
-    numbers: list[int], batch_size: int, on_error: Any, processes: int, step: str
+    numbers: list[int], batch_size: int, on_error: Any, processes: int, step: str, budget: float
 ) -> None:
-    """On a virtual clock the workers' code runs in place: chunks, order and failures are the engine's own."""
+    """On a virtual clock the workers' code runs in place: chunks, which end early where time is short, order and
+    failures are the engine's own."""
 
     def run(processes: int | None) -> Any:
         sink, letters = MemorySink(), MemorySink()
@@ -133,7 +138,26 @@ def test_any_records_in_any_batches_come_out_as_in_place(
             ended = None
         return sink.records, [(each.id.split(":")[1], each.error_type) for each in letters.records], ended
 
-    assert run(processes) == run(None)
+    with mock.patch("agora.runtime.processes._BUDGET_IN_PLACE", budget):
+        assert run(processes) == run(None)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_a_worker_gave_back_stands_before_a_failure_that_ends_the_run(seed: int) -> None:
+    """With a budget of nothing each worker takes several records, does one and gives back the others."""
+    draw = random.Random(seed)
+    sink = MemorySink()
+    numbers = [1] * 30
+    numbers[4 + seed] = 3  # which fails
+    source = Pipeline(IterableSource([{"id": number} for number in numbers]), name="p")
+    bound = source.map(steps.mixed, processes=2, on_error="stop").to(sink).build()
+    with (
+        mock.patch("agora.runtime.processes._BUDGET_IN_PLACE", 0.0),
+        mock.patch.object(StepWorker, "share", lambda _, waiting: min(waiting, draw.randint(1, 5))),
+        pytest.raises(LookupError),
+    ):
+        run_virtual(bound.run, seed=seed)
+    assert len(sink.records) == 4 + seed
 
 
 async def test_the_chain_of_a_pipeline_runs_the_function_in_place() -> None:
@@ -161,6 +185,12 @@ async def test_record_batches_travel_as_columns(tmp_path: Path) -> None:
     assert letters[70][0] == "agora.errors.WorkerCrashed"
     assert letters.keys() == {49, 70, 99, 149, 199}
     assert records == [record for record in here[0] if record["id"] != 70]
+
+
+async def test_a_chunk_that_turns_slow_leaves_its_rest_to_others() -> None:
+    slow = {f"at_{number}": "nap" for number in range(200, 220)}
+    records, _ = await outcome(numbered(300, **slow), steps.by_what_it_says, processes=2)
+    assert [record["id"] for record in records] == list(range(300))
 
 
 # Processes that die or hang.
@@ -432,7 +462,7 @@ async def test_workers_of_a_parent_that_is_killed_end_by_themselves(tmp_path: Pa
             trio.run(Pipeline(source, name="p").pipe(steps.begin_and_hang, processes=1).to(MemorySink()).build().run)
     """
     (tmp_path / "script.py").write_text(textwrap.dedent(code))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     parent = subprocess.Popen([sys.executable, str(tmp_path / "script.py")], env=environment)
     pid = ""
     with trio.fail_after(30):
