@@ -5,7 +5,6 @@ can. A registry reads names from metadata and imports a part when it is asked fo
 only itself.
 """
 
-import difflib
 import inspect
 import sys
 import types
@@ -120,6 +119,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
         return "there is none"
+    import difflib  # noqa: PLC0415 - for an error only
+
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     suggestion = f"did you mean {close[0]!r}? " if close else ""
     return f"{suggestion}known: {', '.join(known)}"

@@ -10,8 +10,8 @@ import base64
 import dataclasses
 import enum
 import math
+import sys
 import uuid
-import zoneinfo
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -143,7 +143,8 @@ def _opaque(value: object) -> Json:
 
 def _zoned(value: datetime | time) -> dict[str, Json]:
     more: dict[str, Json] = {}
-    if isinstance(value.tzinfo, zoneinfo.ZoneInfo) and value.tzinfo.key:
+    zoneinfo = sys.modules.get("zoneinfo")  # who has a value of it has loaded it
+    if zoneinfo is not None and isinstance(value.tzinfo, zoneinfo.ZoneInfo) and value.tzinfo.key:
         more["zone"] = value.tzinfo.key
     if value.fold:
         more["fold"] = 1
@@ -202,8 +203,12 @@ def _items(value: Any, classes: _Classes) -> list[Any]:
 
 
 def _zone(value: Any) -> tzinfo | None:
+    if "zone" not in value:
+        return None
+    import zoneinfo  # noqa: PLC0415 - for who has such values
+
     try:
-        return zoneinfo.ZoneInfo(value["zone"]) if "zone" in value else None
+        return zoneinfo.ZoneInfo(value["zone"])
     except (zoneinfo.ZoneInfoNotFoundError, ValueError):
         return None  # a zone that this machine lacks: the offset that the text holds stays
 

@@ -6,7 +6,6 @@ The step's own `call` stays the function itself: it is the reference semantics, 
 
 import importlib.util
 import math
-import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +88,8 @@ def pickled(name: str, function: Callable[..., Any]) -> bytes:
             f"step {name!r}: worker processes can't import {function!r}, which was typed in; put it in a module"
         )
     try:
+        import pickle  # noqa: PLC0415 - for who has worker processes
+
         return pickle.dumps(function, pickle.HIGHEST_PROTOCOL)
     except Exception as error:  # whatever a __reduce__ raises
         raise ConfigError(

@@ -6,7 +6,6 @@ lose something without a word: `bool("false")` is true to Python, and `int(1.5)`
 """
 
 import datetime
-import difflib
 import pkgutil
 import types as python_types
 import typing
@@ -129,6 +128,8 @@ def conversions(types: Mapping[str, Any] | None, *, of_text: bool = False) -> Ma
 
 
 def _hint(kind: object) -> str:
+    import difflib  # noqa: PLC0415 - for an error only
+
     near = difflib.get_close_matches(str(kind).rstrip("?"), _BY_NAME, n=1)
     return (
         f"; did you mean {near[0]!r}?"

@@ -253,18 +253,27 @@ def test_nothing_heavy_is_imported_for_the_version():
     assert (code, heavy) == ("0", "[]")
 
 
-def test_a_run_of_lines_imports_no_tracer_and_no_terminal_library(process, directory, write):
+HEAVY = (
+    *("pyarrow", "pandas", "numpy", "sqlglot", "zstandard", "apsw", "opentelemetry", "rich.progress"),
+    *("trio_parallel", "multiprocessing", "pickle", "zoneinfo", "difflib"),
+)
+"""What a run of plain rows, without checkpoints, has no use for."""
+
+
+def test_a_run_of_rows_imports_nothing_that_it_does_not_need(process, directory, write):
     (directory / "spying.py").write_text(
         "import sys\n"
+        f"HEAVY = {HEAVY}\n"
         "def spy(record):\n"
-        "    return {'loaded': [m for m in ('opentelemetry', 'rich.progress') if m in sys.modules]}\n"
+        "    return {'loaded': [m for m in HEAVY if m in sys.modules]}\n"
     )
     write(
-        'source = { type = "jsonl", path = "in.jsonl" }\n'
-        'middlewares = [{ import = "spying:spy" }]\nsinks = [{ type = "stdout" }]'
+        'source = { type = "csv", path = "in.csv", types = { a = "float" } }\n'
+        'middlewares = [{ import = "spying:spy" }]\nsinks = [{ type = "jsonl", path = "out.jsonl" }]'
     )
-    (directory / "in.jsonl").write_text('{"a": 1}\n')
-    assert process("run", "p.toml").stdout == '{"loaded":[]}\n'
+    (directory / "in.csv").write_text("a,b\n1,2\n")
+    process("run", "p.toml")
+    assert (directory / "out.jsonl").read_text() == '{"loaded":[]}\n'
 
 
 def test_help_names_the_commands_and_the_exit_codes(agora):
