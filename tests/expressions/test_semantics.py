@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from agora.errors import ConfigError
 from agora.expressions import Expression
 
-EXAMPLES = int(os.environ.get("AGORA_EXPRESSION_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("AGORA_EXPRESSION_EXAMPLES", "80"))
 BROAD = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -15,7 +15,7 @@ from agora.sources.convert import conversions
 from agora.sources.csvcolumns import columns_of
 from agora.sources.csvparser import CsvParser, Dialect
 
-EXAMPLES = int(os.environ.get("AGORA_COLUMN_EXAMPLES", "250"))
+EXAMPLES = int(os.environ.get("AGORA_COLUMN_EXAMPLES", "80"))
 DELIMITERS = st.sampled_from(",;\t| aé\x1f")
 
 

@@ -16,7 +16,7 @@ from agora.sources.convert import conversions
 from agora.sources.jsoncolumns import columns_of_json, layout_of
 from agora.sources.jsontext import JsonLinesParser
 
-EXAMPLES = int(os.environ.get("AGORA_COLUMN_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("AGORA_COLUMN_EXAMPLES", "80"))
 VALUES: Mapping[str, Any] = {
     "text": st.text(max_size=4) | st.sampled_from(["null", "\x7f", "\u2028", "1", ":", ",", "}", "é"]),
     "int": st.integers(-(2**64), 2**64) | st.integers(-9, 9),
