@@ -8,6 +8,7 @@ PARTS = ("agora.sources", "agora.sinks", "agora.middlewares", "agora.state", "ag
 CONTRACTS = {
     "agora.middlewares.chain",
     "agora.middlewares.columnar",
+    "agora.middlewares.remote",
     "agora.middlewares.step",
     "agora.sinks.base",
     "agora.sources.base",

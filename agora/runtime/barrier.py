@@ -115,7 +115,8 @@ class Barrier:
             save = None if completing else blocking_form(self.store.save)
             here = {} if save is None else blocking_prepares(self.ports)
             tokens = await prepare([port for port in self.ports if port.name not in here])
-            await trio.lowlevel.checkpoint_if_cancelled()
+            if here:  # nothing of theirs is begun in a run that is over
+                await trio.lowlevel.checkpoint_if_cancelled()
             with self.closing.shield() as shield:
                 if save is None:
                     checkpoint = self._checkpoint(cut, tokens)

@@ -340,7 +340,7 @@ class Run:
         elif self._opening is not None and self._opening.looked:
             saved = self._opening.resumes_from
         else:
-            return "what was checkpointed is as it was"
+            return "what was checkpointed is as it was, and the next run goes on from there"
         if saved is None:
             return "no checkpoint was saved yet: the next run starts from the beginning"
         return f"the next run goes on behind record {saved.ordinal}, where the last checkpoint is"
