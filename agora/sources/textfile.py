@@ -93,6 +93,7 @@ class _TextFile:
     columns: bool = attrs.field(default=False, init=False)
     _data: bytes = b""
     _doublings: int = 0
+    _whole_head: Fingerprint | None = None
     _misses: int = 0
 
     @property
@@ -130,7 +131,7 @@ class _TextFile:
                 offset=offset + passed,
                 line=line + lines,
                 size=size,
-                head=Fingerprint.of(reader.head[: offset + passed]),
+                head=self._head_up_to(offset + passed),
                 tail=Fingerprint.of(before),
                 end=n == last,
                 unended=n == last and parsed.unended,
@@ -150,6 +151,15 @@ class _TextFile:
                 f"{_LONGEST >> 20} MiB; is this a text file of records?"
             )
         return Piece(parsed.rows, parsed.malformed, position, parsed.original)
+
+    def _head_up_to(self, offset: int) -> Fingerprint:
+        """Of all of it once for the whole file: that is what most positions ask for."""
+        head = self.reader.head
+        if offset < len(head):
+            return Fingerprint.of(head[:offset])
+        if self._whole_head is None:
+            self._whole_head = Fingerprint.of(head)
+        return self._whole_head
 
     def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
         assert self.parser is not None
