@@ -96,9 +96,9 @@ def run(request: Request) -> int:
         shorten_lease(request.lease)
     with watched(request.strike) as recorder:
         bound = built(request, recorder)
-        recorder.enter(Phase.OPENING)
         start = partial(bound.run, max_records=request.max_records, restart=request.restart)
         try:
+            recorder.enter(Phase.OPENING)  # may itself be where an error strikes
             summary = trio.run(start)
         except PipelineBusy as error:
             print(error)
