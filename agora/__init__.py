@@ -3,10 +3,10 @@
 Names are imported on first use, so that `agora --version` doesn't pay for the engine.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from agora._version import __version__
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.backpressure import Backpressure
@@ -85,15 +85,4 @@ __all__ = [
     "middleware",
 ]
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'agora' has no attribute {name!r}")
-    value: object = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

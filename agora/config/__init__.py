@@ -4,8 +4,9 @@ A file says which parts, each part's own attrs declaration says what may be said
 options.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.config.building import build
@@ -32,16 +33,16 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"build": "building", "load": "loading", "Part": "parts"}
+_HOMES = {
+    "CheckpointConfig": ".model",
+    "ConfigFile": ".model",
+    "Part": ".parts",
+    "PipelineConfig": ".model",
+    "SinkConfig": ".model",
+    "SourceConfig": ".model",
+    "StepConfig": ".model",
+    "build": ".building",
+    "load": ".loading",
+}
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from agora.lazily import lazily
 from agora.middlewares.base import BatchMiddleware, ExpandingMiddleware, Middleware, StatefulMiddleware
 from agora.middlewares.chain import MiddlewareChain
 from agora.middlewares.function import FunctionMiddleware, middleware
@@ -34,27 +35,15 @@ __all__ = [
 ]
 
 _LATER = {
-    "Cast": "relational",
-    "ColumnarMiddleware": "columnar",
-    "ColumnsResult": "columnar",
-    "Compute": "relational",
-    "Deduplicate": "deduplicate",
-    "Rename": "relational",
-    "Select": "relational",
-    "Where": "relational",
+    "Cast": ".relational",
+    "ColumnarMiddleware": ".columnar",
+    "ColumnsResult": ".columnar",
+    "Compute": ".relational",
+    "Deduplicate": ".deduplicate",
+    "Rename": ".relational",
+    "Select": ".relational",
+    "Where": ".relational",
 }
 """Parts with imports of their own, which nobody pays for who doesn't use them."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415 - with the name that wants it
-
-    found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(__name__, _LATER)

@@ -1,7 +1,8 @@
 """Where records go: the sinks, and the contract for one's own."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.sinks.adapt import as_sink
@@ -33,29 +34,19 @@ __all__ = [
 ]
 
 _MODULES = {
-    "DATA_ERRORS": "base",
-    "ChannelSink": "channel",
-    "CsvSink": "csv",
-    "FunctionSink": "function",
-    "JsonLinesSink": "jsonl",
-    "MemorySink": "memory",
-    "NullSink": "null",
-    "ParquetSink": "parquet",
-    "SQLiteSink": "sqlite",
-    "Sink": "base",
-    "StdoutSink": "stdout",
-    "TransactionalSink": "base",
-    "as_sink": "adapt",
+    "DATA_ERRORS": ".base",
+    "ChannelSink": ".channel",
+    "CsvSink": ".csv",
+    "FunctionSink": ".function",
+    "JsonLinesSink": ".jsonl",
+    "MemorySink": ".memory",
+    "NullSink": ".null",
+    "ParquetSink": ".parquet",
+    "SQLiteSink": ".sqlite",
+    "Sink": ".base",
+    "StdoutSink": ".stdout",
+    "TransactionalSink": ".base",
+    "as_sink": ".adapt",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _MODULES)

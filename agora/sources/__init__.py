@@ -1,8 +1,9 @@
 """Sources: where records come from. Each is imported when it is first used, so that reading CSV costs no
 pyarrow."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.records import Malformed
@@ -34,13 +35,4 @@ _HOMES = {
     "Source": "agora.sources.base",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(__name__, _HOMES)

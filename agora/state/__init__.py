@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from agora.lazily import lazily
+
 if TYPE_CHECKING:
     from agora.state.base import Change, Delete, Expect, ExpectationFailed, Put, StateBackend, Transaction
     from agora.state.checkpoints import CheckpointStore
@@ -26,23 +28,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "CheckpointStore": "checkpoints",
-    "MemoryBackend": "memory",
-    "SQLiteBackend": "sqlite",
-    "StateDLQSink": "letters",
-    "opened": "transaction",
+    "Change": ".base",
+    "CheckpointStore": ".checkpoints",
+    "Delete": ".base",
+    "Expect": ".base",
+    "ExpectationFailed": ".base",
+    "MemoryBackend": ".memory",
+    "Put": ".base",
+    "SQLiteBackend": ".sqlite",
+    "StateBackend": ".base",
+    "StateDLQSink": ".letters",
+    "Transaction": ".base",
+    "opened": ".transaction",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415 - with the name that wants it, as all of this module
-
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'base')}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Each is loaded on first use, so that no run pays for one that it doesn't use.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.tracing.base import Span, Tracer
@@ -15,22 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["InMemoryTracer", "NoopTracer", "OpenTelemetryTracer", "RecordedSpan", "Span", "Tracer"]
 
 _HOMES = {
-    "InMemoryTracer": "memory",
-    "NoopTracer": "noop",
-    "OpenTelemetryTracer": "otel",
-    "RecordedSpan": "memory",
-    "Span": "base",
-    "Tracer": "base",
+    "InMemoryTracer": ".memory",
+    "NoopTracer": ".noop",
+    "OpenTelemetryTracer": ".otel",
+    "RecordedSpan": ".memory",
+    "Span": ".base",
+    "Tracer": ".base",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _HOMES)

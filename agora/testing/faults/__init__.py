@@ -5,8 +5,9 @@ There is one mechanism: an observer sees each operation and decides whether, and
 after a loss of power.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
 
 if TYPE_CHECKING:
     from agora.testing.faults.disk import Loss, Tree, write_tree
@@ -29,26 +30,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Crash": "failpoints",
-    "DiskRecorder": "recorder",
-    "Failpoints": "failpoints",
-    "Fault": "failpoints",
-    "Loss": "disk",
-    "Observer": "operations",
-    "Operation": "operations",
-    "Tree": "disk",
-    "observing": "observing",
-    "write_tree": "disk",
+    "Crash": ".failpoints",
+    "DiskRecorder": ".recorder",
+    "Failpoints": ".failpoints",
+    "Fault": ".failpoints",
+    "Loss": ".disk",
+    "Observer": ".operations",
+    "Operation": ".operations",
+    "Tree": ".disk",
+    "observing": ".observing",
+    "write_tree": ".disk",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazily(__name__, _MODULES)
