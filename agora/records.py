@@ -1,10 +1,11 @@
 """The values that pass between parts: records, what couldn't be read, JSON-able data."""
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["Json", "Malformed", "Opaque", "Position", "Record"]
+__all__ = ["Json", "Malformed", "Opaque", "Position", "Record", "fields_of"]
 
 Record: TypeAlias = Any
 """Any Python value except `None`, which means dropped: a `dict` from the built-in sources, an attrs instance
@@ -37,3 +38,13 @@ class Opaque:
 
     text: str
     """Its `repr`."""
+
+
+def fields_of(record: Record, what: str) -> Mapping[str, Any]:
+    """The fields of a mapping or an attrs instance by name. `TypeError`, in which `what` needs one, for anything
+    else."""
+    if isinstance(record, Mapping):
+        return record
+    if attrs.has(type(record)):
+        return {field.name: getattr(record, field.name) for field in attrs.fields(type(record))}
+    raise TypeError(f"{what} needs a dict or an attrs instance, not {type(record).__qualname__}")

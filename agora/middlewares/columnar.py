@@ -6,12 +6,12 @@ type for all the rows of a batch would make results depend on where batches end.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from agora.errors import ConfigError
-from agora.records import Record
+from agora.records import Record, fields_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,6 @@ __all__ = [
     "StepFaultError",
     "WrongColumnsError",
     "checked",
-    "fields_of",
     "row_form",
     "with_errors",
 ]
@@ -152,14 +151,6 @@ def _through(
     left = iter(rows_of(result.data))
     kept = [True] * len(records) if result.kept is None else result.kept.to_pylist()
     return with_errors([next(left) if keep else None for keep in kept], result.errors)
-
-
-def fields_of(record: Record, what: str) -> Mapping[str, Any]:
-    if isinstance(record, Mapping):
-        return record
-    if attrs.has(type(record)):
-        return {field.name: getattr(record, field.name) for field in attrs.fields(type(record))}
-    raise TypeError(f"{what} needs a dict or an attrs instance, not {type(record).__qualname__}")
 
 
 def with_errors(results: Results, errors: Mapping[int, Exception]) -> Results:

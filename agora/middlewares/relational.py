@@ -13,8 +13,8 @@ import attrs
 from agora.columns import Columns
 from agora.errors import ConfigError
 from agora.expressions import Expression, truth
-from agora.middlewares.columnar import ColumnsResult, Results, fields_of, with_errors
-from agora.records import Record
+from agora.middlewares.columnar import ColumnsResult, Results, with_errors
+from agora.records import Record, fields_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

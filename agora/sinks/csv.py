@@ -18,7 +18,7 @@ from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.records import Json, Record
 from agora.sinks.columns import in_columns
 from agora.sinks.compress import Compression
-from agora.sinks.csvtext import CsvEncoder, fields_of
+from agora.sinks.csvtext import CsvEncoder, row_fields
 from agora.sinks.encode import NanPolicy, Rejections
 from agora.sinks.existing import first_row
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
@@ -223,7 +223,7 @@ class CsvSink:
 
 
 def _names(record: Record) -> tuple[str, ...]:
-    names = tuple(fields_of(record))
+    names = tuple(row_fields(record))
     if not names:
         raise ValueError("the first record has no keys, so the columns can't be told from it: give columns=")
     if not all(type(name) is str for name in names):

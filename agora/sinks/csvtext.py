@@ -16,26 +16,20 @@ from typing import Any
 import attrs
 import msgspec
 
-from agora.records import Record
+from agora.records import Record, fields_of
 from agora.sinks.encode import NanPolicy, Rejections, refuse_non_finite
 from agora.sinks.letters import is_letter, letter_row
 
-__all__ = ["CsvEncoder", "fields_of"]
+__all__ = ["CsvEncoder", "row_fields"]
 
 _PLAIN = {str, int, float, type(None)}
 _encoder = msgspec.json.Encoder()
 
 
-def fields_of(record: Record) -> Mapping[str, Any]:
+def row_fields(record: Record) -> Mapping[str, Any]:
     """A record's fields by name: a mapping, an attrs instance, a dead letter. `TypeError` for anything
     else."""
-    if is_letter(record):
-        return letter_row(record)
-    if isinstance(record, Mapping):
-        return record
-    if attrs.has(type(record)):
-        return {field.name: getattr(record, field.name) for field in attrs.fields(type(record))}
-    raise TypeError(f"a row needs a dict or an attrs instance, not {type(record).__qualname__}")
+    return letter_row(record) if is_letter(record) else fields_of(record, "a row")
 
 
 @attrs.frozen
@@ -65,7 +59,7 @@ class CsvEncoder:
 
     def line(self, record: Record) -> bytes:
         """The text of one record. `ValueError`, `TypeError` or `LookupError` where it has none."""
-        fields = fields_of(record)
+        fields = row_fields(record)
         unknown = [key for key in fields if key not in self.columns]
         if unknown:
             raise LookupError(f"no column for {unknown!r}: the columns are {list(self.columns)}")

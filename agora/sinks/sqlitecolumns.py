@@ -11,7 +11,7 @@ import attrs
 
 from agora.errors import ConfigError, SinkChanged
 from agora.records import Record
-from agora.sinks.csvtext import fields_of
+from agora.sinks.csvtext import row_fields
 from agora.sinks.sqliterows import RowEncoder
 from agora.sinks.sqlitetable import Table
 from agora.sinks.target import IfExists
@@ -75,7 +75,7 @@ class Given:
         first: Collection[str] = ()
         for record in records:
             with contextlib.suppress(TypeError):
-                first = fields_of(record)
+                first = row_fields(record)
                 break
         return [n for n, special in table.columns.items() if not special or n in first or n in self.key]
 

@@ -13,7 +13,7 @@ import attrs
 import msgspec
 
 from agora.records import Record
-from agora.sinks.csvtext import fields_of
+from agora.sinks.csvtext import row_fields
 from agora.sinks.encode import Rejections, refuse_non_finite
 from agora.sinks.letters import is_letter
 
@@ -140,7 +140,7 @@ class RowEncoder:
 
 
 def _fields(record: Record) -> Mapping[str, Any]:
-    row = fields_of(record)
+    row = row_fields(record)
     if not is_letter(record):
         return row
     wholes = ("original", "processed", "entry", "checkpoint")  # of one type, whatever the record was
