@@ -5,15 +5,20 @@ a sink with `write_columns`, take its RecordBatch as it is. Two fields in a batc
 would make everybody who holds a batch ask which.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from agora import seam
 from agora.records import Record
 
 if TYPE_CHECKING:  # the engine knows this module, and a run of rows loads no pyarrow
     import pyarrow as pa
 
-__all__ = ["Columns", "Positions", "rows_of"]
+__all__ = ["Columns", "Positions", "on_columns", "rows_of"]
+
+T = TypeVar("T")
+_IN_PLACE = 1_024
+"""Rows up to which a turn in a thread costs more than the work."""
 
 
 class Columns(Sequence[Record]):
@@ -104,3 +109,11 @@ def rows_of(data: "pa.RecordBatch") -> list[dict[str, Any]]:
         return [{} for _ in range(data.num_rows)]
     columns = [column.to_pylist() for column in data.columns]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+async def on_columns(fn: "Callable[[pa.RecordBatch], T]", data: "pa.RecordBatch") -> T:
+    """`fn(data)`, in a thread where that pays: Arrow holds no lock of Python's while it computes. A trio checkpoint
+    only there."""
+    if data.num_rows > _IN_PLACE:
+        return await seam.current().in_thread(fn, data)
+    return fn(data)

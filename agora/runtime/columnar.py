@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agora import seam
-from agora.columns import Columns, Positions, rows_of
+from agora.columns import Columns, Positions, on_columns, rows_of
 from agora.middlewares.columnar import ColumnsResult, StepFaultError, WrongColumnsError, checked
 from agora.middlewares.step import Step
 from agora.records import Record
@@ -25,9 +24,6 @@ __all__ = ["Ask", "columns_result", "joined", "settle_columns"]
 Ask = Callable[[pa.RecordBatch], Awaitable[object]]
 """The step's `process_columns`, wherever it runs."""
 
-_IN_PLACE = 1_024
-"""Rows up to which a turn in a thread costs more than the work."""
-
 
 async def columns_result(
     step: Step, data: pa.RecordBatch, rules: StepRules, pace: Pace, ask: Ask | None = None
@@ -37,12 +33,10 @@ async def columns_result(
     begun = rules.states.begin(step)
     try:
         if ask is not None:
-            answer = checked(step.name, data, await ask(data))
-        elif data.num_rows <= _IN_PLACE:
-            answer = checked(step.name, data, step.columns(data))  # type: ignore[misc]  # a columnar step has it
+            given = await ask(data)
         else:
-            given = await seam.current().in_thread(step.columns, data)  # type: ignore[arg-type]  # as above
-            answer = checked(step.name, data, given)
+            given = await on_columns(step.columns, data)  # type: ignore[arg-type]  # a columnar step has it
+        answer = checked(step.name, data, given)
     except StepFaultError as error:
         return error
     except Exception as error:  # noqa: BLE001  - the step's policy decides

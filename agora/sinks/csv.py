@@ -12,11 +12,10 @@ import attrs
 import trio
 
 from agora import seam
-from agora.columns import Columns
+from agora.columns import Columns, on_columns
 from agora.context import RunContext
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.records import Json, Record
-from agora.sinks.columns import in_columns
 from agora.sinks.compress import Compression
 from agora.sinks.csvtext import CsvEncoder, row_fields
 from agora.sinks.encode import NanPolicy, Rejections
@@ -119,7 +118,7 @@ class CsvSink:
             await self.write(Columns(record_batch))
             return
         encoder = await self._settled() or CsvEncoder(names, self.delimiter, self.nan)
-        text, rejected = await in_columns(CsvColumns(encoder).lines, record_batch)
+        text, rejected = await on_columns(CsvColumns(encoder).lines, record_batch)
         await self._add(encoder, bytes(text), rejected)
 
     async def finish(self) -> None:

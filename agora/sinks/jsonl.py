@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from agora.columns import on_columns
 from agora.context import RunContext
 from agora.errors import RecordsRejected
 from agora.records import Json, Record
-from agora.sinks.columns import in_columns
 from agora.sinks.compress import Compression
 from agora.sinks.encode import JsonEncoder, NanPolicy
 from agora.sinks.options import COMPRESSION, IF_EXISTS, NAN, PATH, PUBLISH
@@ -75,7 +75,7 @@ class JsonLinesSink:
         """The same text as `write` for its rows, without making them."""
         from agora.sinks.jsoncolumns import JsonColumns  # noqa: PLC0415 - who has columns has loaded pyarrow
 
-        text, rejected = await in_columns(JsonColumns(self.nan).lines, record_batch)
+        text, rejected = await on_columns(JsonColumns(self.nan).lines, record_batch)
         await self._file.append(text)
         if rejected:
             raise RecordsRejected(rejected)
