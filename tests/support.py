@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 import trio
-import trio._core._run as trio_run  # type: ignore[import-not-found, unused-ignore]
+import trio._core._run as trio_run  # type: ignore[import-not-found, unused-ignore]  # private
 from trio.testing import MockClock
 
 from agora.checkpoint import Checkpoint

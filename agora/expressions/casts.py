@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agora.expressions.kinds import DECIMAL_DIGITS, NAMES, kind, named
+from agora.expressions.kinds import CANONICAL, DECIMAL_DIGITS, NAMES, kind, named
 from agora.expressions.plan import FAILURES, Kernel, Values, by_value
 from agora.expressions.tree import SqlType
 
@@ -40,15 +40,7 @@ def of_type(target: SqlType) -> pa.DataType:
         return pa.decimal128(DECIMAL_DIGITS, target.scale)
     if target.kind == "timestamp":
         return pa.timestamp("us", "UTC" if target.name == "TIMESTAMPTZ" else None)
-    return {
-        "boolean": pa.bool_(),
-        "integer": pa.int64(),
-        "double": pa.float64(),
-        "text": pa.string(),
-        "blob": pa.binary(),
-        "date": pa.date32(),
-        "time": pa.time64("us"),
-    }[target.kind]
+    return CANONICAL[target.kind]
 
 
 def cast_kernel(of: pa.DataType, target: SqlType) -> Kernel | None:

@@ -47,8 +47,8 @@ class Expression:
         The first call imports sqlglot and pyarrow.
         """
         from agora.expressions.checking import checked  # noqa: PLC0415 - for who uses expressions only
-        from agora.expressions.evaluation import Evaluator  # noqa: PLC0415
-        from agora.expressions.parsing import parse  # noqa: PLC0415
+        from agora.expressions.evaluation import Evaluator  # noqa: PLC0415 - as above
+        from agora.expressions.parsing import parse  # noqa: PLC0415 - as above
 
         tree = parse(text)
         checked(text, tree, condition=condition)
@@ -75,7 +75,7 @@ def truth(evaluated: Evaluated) -> Evaluated:
     """
     if isinstance(evaluated.values, list):
         return _truth_of_rows(evaluated)
-    from agora.expressions.evaluation import truth_of_columns  # noqa: PLC0415
+    from agora.expressions.evaluation import truth_of_columns  # noqa: PLC0415 - who has columns has loaded pyarrow
 
     return Evaluated(*truth_of_columns(evaluated.values, evaluated.errors))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.types as pat
 
-__all__ = ["DECIMAL_DIGITS", "NAMES", "canonical", "common", "kind", "named"]
+__all__ = ["CANONICAL", "DECIMAL_DIGITS", "NAMES", "canonical", "common", "kind", "named"]
 
 DECIMAL_DIGITS = 38
 
@@ -44,7 +44,7 @@ _KINDS = (
     (pat.is_timestamp, "timestamp"),
     (pat.is_duration, "interval"),
 )
-_CANONICAL = {
+CANONICAL = {
     "null": pa.null(),
     "boolean": pa.bool_(),
     "integer": pa.int64(),
@@ -80,7 +80,7 @@ def canonical(of: pa.DataType) -> pa.DataType:
         return pa.decimal128(DECIMAL_DIGITS, min(max(of.scale, 0), DECIMAL_DIGITS))
     if found == "timestamp":
         return pa.timestamp("us", of.tz)
-    return _CANONICAL.get(found, of)
+    return CANONICAL.get(found, of)
 
 
 def common(types: Sequence[pa.DataType]) -> pa.DataType:

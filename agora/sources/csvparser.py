@@ -156,7 +156,7 @@ class CsvParser:
 
     def _new_cut(self) -> "Callable[[bytes], ParsedColumns | None]":
         from agora.sources.casts import casts_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
-        from agora.sources.csvcolumns import columns_of  # noqa: PLC0415
+        from agora.sources.csvcolumns import columns_of  # noqa: PLC0415 - as above
 
         casts = casts_of(self._dialect.kinds)
         if casts is None or self._encoding != "utf-8" or self._dialect.schema is not None:

@@ -123,7 +123,7 @@ class JsonLinesParser:
 
     def _new_cut(self) -> "Callable[[bytes], ParsedColumns | None]":
         from agora.sources.casts import casts_of  # noqa: PLC0415 - for who wants columns, and has pyarrow loaded
-        from agora.sources.jsoncolumns import columns_of_json, layout_of  # noqa: PLC0415
+        from agora.sources.jsoncolumns import columns_of_json, layout_of  # noqa: PLC0415 - as above
 
         casts = casts_of(self.kinds)
         layout = layout_of(self.head)

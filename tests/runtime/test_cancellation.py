@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-import trio._core._run as trio_run  # type: ignore[import-not-found, unused-ignore]
+import trio._core._run as trio_run  # type: ignore[import-not-found, unused-ignore]  # private
 from support import agora_threads, run_virtual
 
 from agora import Pipeline

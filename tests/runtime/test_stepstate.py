@@ -239,7 +239,7 @@ def test_the_log_stays_below_three_times_what_is_live(keys: int, value: Any) -> 
             state[str(cold + (turn * 5 + number) % max(keys - cold, 1))] = value(turn)
         rows_of(state.cut()[1], rows)
     entries = sum(size for size, _ in state.log._rows)  # type: ignore[union-attr]  # it has one
-    assert entries == state.log._entries  # type: ignore[union-attr]
+    assert entries == state.log._entries  # type: ignore[union-attr]  # it has one
     assert entries <= 3 * len(state) + 1_100
     assert sum(map(len, rows.values())) < 100 * entries
 
@@ -253,7 +253,7 @@ def test_an_emptied_state_leaves_no_more_than_a_little() -> None:
     for turn in range(3_000):
         state["n"] = turn
         rows_of(state.cut()[1], rows)
-    assert sum(size for size, _ in state.log._rows) <= 1_100  # type: ignore[union-attr]
+    assert sum(size for size, _ in state.log._rows) <= 1_100  # type: ignore[union-attr]  # it has one
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ async def test_rows_are_one_steps_of_one_pipeline() -> None:
             found = [row async for row in read_rows(backend, pipeline, step, place)]
             assert found == [({"is": f"{pipeline}/{step}"}, [])]
         await backend.apply(removals("p", "s", places["p", "s"]))  # type: ignore[arg-type]  # none is None
-        left = [row async for row in read_rows(backend, "p", "s:", places["p", "s:"])]  # type: ignore[arg-type]
+        left = [row async for row in read_rows(backend, "p", "s:", places["p", "s:"])]  # type: ignore[arg-type]  # it was cut
         assert left == [({"is": "p/s:"}, [])]
 
 
