@@ -207,3 +207,22 @@ async def stored_state(store: CheckpointStore, step: str, pipeline: str = "p") -
 def agora_threads() -> list[str]:
     """Threads that run agora's code (idle threads of trio's cache don't)."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("agora")]
+
+
+class Dedupe:
+    """Drops records whose `id` it has seen; by `snapshot`."""
+
+    def __init__(self) -> None:
+        self.seen: set[Any] = set()
+
+    def process(self, record: Any) -> Any:
+        if record["id"] in self.seen:
+            return None
+        self.seen.add(record["id"])
+        return record
+
+    def snapshot(self) -> Any:
+        return sorted(self.seen)
+
+    def restore(self, state: Any) -> None:
+        self.seen = set(state)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from support import CountingStore, ListSink, Records, run_virtual
+from support import CountingStore, Dedupe, ListSink, Records, run_virtual
 
 from agora import AgoraError, Backpressure, Checkpoint, ConfigError, Pipeline
 from agora.sinks import MemorySink
@@ -147,25 +147,6 @@ def test_what_fails_again_stays_with_one_attempt_more_and_filters_choose() -> No
         assert ids(sink.records) == [0, 4, 5, 2, 3, 6, 7]
 
     virtually(test)
-
-
-class Dedupe:
-    """Drops what it has seen."""
-
-    def __init__(self) -> None:
-        self.seen: set[Any] = set()
-
-    def process(self, record: Any) -> Any:
-        if record["id"] in self.seen:
-            return None
-        self.seen.add(record["id"])
-        return record
-
-    def snapshot(self) -> Any:
-        return sorted(self.seen)
-
-    def restore(self, state: Any) -> None:
-        self.seen = set(state)
 
 
 def test_states_of_steps_go_on_through_a_replay_and_are_saved_with_it() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support import CountingStore, ListSink, Records
+from support import CountingStore, Dedupe, ListSink, Records
 
 from agora import Checkpoint, ConfigError, Pipeline
 from agora.deadletter import Entry
@@ -105,25 +105,6 @@ async def test_a_letter_of_the_source_is_converted_with_todays_types(tmp_path: P
             {"id": "b", "amount": "x"},
         ]
         assert await it.letters() == []
-
-
-class Dedupe:
-    """Drops ids that it has seen."""
-
-    def __init__(self) -> None:
-        self.seen: set[Any] = set()
-
-    def process(self, record: Any) -> Any:
-        if record["id"] in self.seen:
-            return None
-        self.seen.add(record["id"])
-        return record
-
-    def snapshot(self) -> Any:
-        return sorted(self.seen)
-
-    def restore(self, state: Any) -> None:
-        self.seen = set(state)
 
 
 async def test_a_letter_from_behind_a_stateful_step_is_not_dropped_as_its_own_duplicate() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support import ListSink, Records, run_virtual, stored_state
+from support import Dedupe, ListSink, Records, run_virtual, stored_state
 
 from agora import ConfigError, Pipeline
 from agora.middlewares.step import step_from
@@ -12,25 +12,6 @@ from agora.runtime.stepstate import StepState
 from agora.sinks import MemorySink
 from agora.state import CheckpointStore, MemoryBackend, StateDLQSink
 from agora.state.transaction import opened
-
-
-class Seen:
-    """Drops what it has seen; by `snapshot`."""
-
-    def __init__(self) -> None:
-        self.seen: set[int] = set()
-
-    def process(self, record: Any) -> Any:
-        if record["id"] in self.seen:
-            return None
-        self.seen.add(record["id"])
-        return record
-
-    def snapshot(self) -> Any:
-        return sorted(self.seen)
-
-    def restore(self, state: Any) -> None:
-        self.seen = set(state)
 
 
 class SeenInContext:
@@ -62,7 +43,7 @@ def ids(sink: ListSink) -> list[int]:
     return [record["id"] for record in sink.records]
 
 
-@pytest.mark.parametrize("seen", [Seen, SeenInContext])
+@pytest.mark.parametrize("seen", [Dedupe, SeenInContext])
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_run_after_a_failed_one_in_the_same_process_starts_with_clean_state(
     seen: Any, stored: bool
@@ -85,7 +66,7 @@ def test_a_run_after_a_failed_one_in_the_same_process_starts_with_clean_state(
 
 def test_every_pipeline_built_with_a_step_starts_it_clean() -> None:
     async def main() -> None:
-        begun = Pipeline(Records(4), name="p").pipe(Seen())
+        begun = Pipeline(Records(4), name="p").pipe(Dedupe())
         for _ in range(2):
             sink = ListSink()
             await begun.to(sink).build().run()
@@ -99,7 +80,7 @@ def test_a_run_that_goes_on_has_the_state_of_the_checkpoint_not_the_first() -> N
         sink = ListSink()
         source = Records(4, make=lambda number: {"id": number % 2})
         store = CheckpointStore(MemoryBackend())
-        bound = Pipeline(source, name="p").pipe(Seen()).to(sink).build(checkpoint_store=store)
+        bound = Pipeline(source, name="p").pipe(Dedupe()).to(sink).build(checkpoint_store=store)
         await bound.run(max_records=2)
         summary = await bound.run()
         assert (summary.dropped, ids(sink)) == (2, [0, 1])
@@ -107,7 +88,7 @@ def test_a_run_that_goes_on_has_the_state_of_the_checkpoint_not_the_first() -> N
     run_virtual(main)
 
 
-@pytest.mark.parametrize("seen", [Seen, SeenInContext])
+@pytest.mark.parametrize("seen", [Dedupe, SeenInContext])
 def test_a_replayed_record_is_not_dropped_as_its_own_duplicate(seen: Any) -> None:
     async def main() -> None:
         state, sink, failing = MemoryBackend(), ListSink(), Failing()
