@@ -6,7 +6,6 @@ loop.
 """
 
 import inspect
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, cast, overload
 
@@ -16,6 +15,7 @@ from typing_extensions import TypeVar
 
 from agora.backpressure import Backpressure
 from agora.bound import BoundPipeline
+from agora.buildchecks import kind_problems, number_problems
 from agora.errors import ConfigError
 from agora.middlewares.chain import MiddlewareChain
 from agora.middlewares.step import POLICIES, Policy, Step, StepKind, is_async_callable, step_from
@@ -308,8 +308,8 @@ class Pipeline(Generic[R]):
         Raises `ConfigError`, with every problem that was found.
         """
         problems = [
-            *_number_problems(checkpoint_every, checkpoint_interval, batch_size, linger, max_dead_letters),
-            *_kind_problems(checkpoint_store, backpressure, tracer),
+            *number_problems(checkpoint_every, checkpoint_interval, batch_size, linger, max_dead_letters),
+            *kind_problems(checkpoint_store, backpressure, tracer),
             *self._policy_problems(has_dlq=dlq is not None),
         ]
         if checkpoint_store is None and (checkpoint_every is not None or checkpoint_interval is not None):
@@ -419,59 +419,3 @@ def _sink_name(given: object, sink: object) -> str:
         return str(target)
     own = getattr(given, "name", None) or getattr(given, "__name__", None) or type(given).__name__
     return "function" if own == "<lambda>" else str(own)
-
-
-def _kind_problems(store: object, backpressure: object, tracer: object) -> list[str]:
-    """What isn't the kind of object that its option takes; parts are duck-typed, by their methods."""
-    problems = []
-    if store is not None and not _has(store, "load", "save"):
-        problems.append(
-            f"checkpoint_store={store!r}: expected an object with load and save, such as CheckpointStore(state)"
-        )
-    if backpressure is not None and not isinstance(backpressure, Backpressure):
-        problems.append(
-            f"backpressure={backpressure!r}: expected Backpressure.fixed(…) or Backpressure.adaptive(…)"
-        )
-    if tracer is not None and not (_has(tracer, "span") and hasattr(tracer, "enabled")):
-        problems.append(f"tracer={tracer!r}: expected an object with span and enabled, such as NoopTracer()")
-    return problems
-
-
-def _has(candidate: object, *methods: str) -> bool:
-    return not isinstance(candidate, type) and all(
-        callable(getattr(candidate, method, None)) for method in methods
-    )
-
-
-def _number_problems(
-    every: object, interval: object, batch_size: object, linger: object, max_dead_letters: object
-) -> list[str]:
-    problems = []
-    if every is not None and not _whole(every):
-        problems.append(f"checkpoint_every={every!r}: expected a whole number of records from 1")
-    if interval is not None and not (_number(interval) and interval > 0):  # type: ignore[operator]  # a number by then
-        problems.append(f"checkpoint_interval={interval!r}: expected seconds above 0")
-    if not _whole(batch_size):
-        problems.append(f"batch_size={batch_size!r}: expected a whole number of records from 1")
-    if not (_number(linger) and linger >= 0):  # type: ignore[operator]  # a number by then
-        problems.append(f"linger={linger!r}: expected seconds from 0")
-    if max_dead_letters is not None:
-        share = isinstance(max_dead_letters, float) and 0 <= max_dead_letters <= 1
-        count = (
-            isinstance(max_dead_letters, int)
-            and not isinstance(max_dead_letters, bool)
-            and max_dead_letters >= 0
-        )
-        if not (share or count):
-            problems.append(
-                f"max_dead_letters={max_dead_letters!r}: expected a count from 0, or a share from 0.0 to 1.0"
-            )
-    return problems
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
