@@ -14,11 +14,10 @@ from agora.records import Record
 if TYPE_CHECKING:  # the engine knows this module, and a run of rows loads no pyarrow
     import pyarrow as pa
 
-__all__ = ["Columns", "Positions", "on_columns", "rows_of"]
+__all__ = ["Columns", "Positions", "in_place", "on_columns", "rows_of"]
 
 T = TypeVar("T")
 _IN_PLACE = 1_024
-"""Rows up to which a turn in a thread costs more than the work."""
 
 
 class Columns(Sequence[Record]):
@@ -111,9 +110,12 @@ def rows_of(data: "pa.RecordBatch") -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
+def in_place(data: "pa.RecordBatch") -> bool:
+    """Whether it is so small that a turn in a thread would cost more than work on it."""
+    return int(data.num_rows) <= _IN_PLACE
+
+
 async def on_columns(fn: "Callable[[pa.RecordBatch], T]", data: "pa.RecordBatch") -> T:
     """`fn(data)`, in a thread where that pays: Arrow holds no lock of Python's while it computes. A trio checkpoint
     only there."""
-    if data.num_rows > _IN_PLACE:
-        return await seam.current().in_thread(fn, data)
-    return fn(data)
+    return fn(data) if in_place(data) else await seam.current().in_thread(fn, data)

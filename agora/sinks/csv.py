@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from agora import seam
-from agora.columns import Columns, on_columns
+from agora.columns import Columns
 from agora.context import RunContext
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.records import Json, Record
@@ -118,8 +118,17 @@ class CsvSink:
             await self.write(Columns(record_batch))
             return
         encoder = await self._settled() or CsvEncoder(names, self.delimiter, self.nan)
-        text, rejected = await on_columns(CsvColumns(encoder).lines, record_batch)
-        await self._add(encoder, bytes(text), rejected)
+        columns = CsvColumns(encoder)
+
+        def lines(batch: "pa.RecordBatch") -> tuple[bytes, Rejections]:
+            text, rejected = columns.lines(batch)
+            return self._headed(encoder, bytes(text)), rejected
+
+        rejected = await self._file.append_lines(lines, record_batch)
+        if len(rejected) < record_batch.num_rows:
+            self._encoder = encoder
+        if rejected:
+            raise RecordsRejected(rejected)
 
     async def finish(self) -> None:
         await self._write_header()
@@ -153,8 +162,7 @@ class CsvSink:
 
     async def _add(self, encoder: CsvEncoder, text: bytes, rejected: Rejections) -> None:
         if text:
-            text = self._header(encoder) + text
-            await self._file.append(_BOM + text if self._file.empty and text.startswith(_BOM) else text)
+            await self._file.append(self._headed(encoder, text))
             self._encoder = encoder
         else:
             await trio.lowlevel.checkpoint()
@@ -210,6 +218,13 @@ class CsvSink:
             else:
                 return encoder, rejected
         return None, rejected
+
+    def _headed(self, encoder: CsvEncoder, text: bytes) -> bytes:
+        """With the header and mark that the file needs before it."""
+        if not text or not self._file.empty:
+            return text
+        text = self._header(encoder) + text
+        return _BOM + text if text.startswith(_BOM) else text
 
     def _header(self, encoder: CsvEncoder) -> bytes:
         return encoder.header() if self.header and self._file.empty else b""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from agora.columns import on_columns
 from agora.context import RunContext
 from agora.errors import RecordsRejected
 from agora.records import Json, Record
@@ -75,8 +74,7 @@ class JsonLinesSink:
         """The same text as `write` for its rows, without making them."""
         from agora.sinks.jsoncolumns import JsonColumns  # noqa: PLC0415 - who has columns has loaded pyarrow
 
-        text, rejected = await on_columns(JsonColumns(self.nan).lines, record_batch)
-        await self._file.append(text)
+        rejected = await self._file.append_lines(JsonColumns(self.nan).lines, record_batch)
         if rejected:
             raise RecordsRejected(rejected)
 

@@ -8,26 +8,35 @@ old content can come back.
 
 import glob
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 import trio
 
 from agora import seam
+from agora.columns import in_place
 from agora.context import RunContext
 from agora.errors import ConfigError, SinkChanged
 from agora.records import Json
 from agora.sinks.appender import Appender
 from agora.sinks.compress import Compression, compression_of
 from agora.sinks.disk import cut, look_at
+from agora.sinks.encode import Rejections
 from agora.sinks.existing import check_packing, ends_whole
 from agora.sinks.recovery import FileToken, Found, settled_size, undone_size
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["AppendFile", "IfExists", "PublishWhen", "as_path"]
 
 IfExists = Literal["error", "append", "replace"]
 PublishWhen = Literal["end", "live"]
+
+Lines: TypeAlias = "Callable[[pa.RecordBatch], tuple[bytes | memoryview, Rejections]]"
+"""The text of all rows that can be written, and the others' errors."""
 
 _BUFFER = 256 * 1024
 _COMPRESSED_BUFFER = 1024 * 1024
@@ -122,15 +131,20 @@ class AppendFile:
     async def append(self, data: bytes | memoryview) -> None:
         """Take whole records. `OSError`: not taken; what was taken before is kept."""
         await self.begin()
-        if data and self._joint:
-            data = self._joint + data
-        limit = _BUFFER if self._file.packing == "none" else _COMPRESSED_BUFFER
-        if len(self._buffer) + len(data) < limit:
+        if self._has_room(data):
             await trio.lowlevel.checkpoint()
-            self._buffer += data
-            self._joint = b"" if data else self._joint
+            self._append(data)
         else:
-            await seam.current().in_thread(self._write_through, data)
+            await seam.current().in_thread(self._append, data)
+
+    async def append_lines(self, lines: Lines, batch: "pa.RecordBatch") -> Rejections:
+        """`append` the text of the batch, made in the same turn in a thread where that pays; what has none."""
+        await self.begin()
+        if in_place(batch):
+            text, rejected = lines(batch)
+            await self.append(text)
+            return rejected
+        return await seam.current().in_thread(self._append_lines, lines, batch)
 
     def must_be_ours(self) -> None:
         """`SinkChanged` where another runner has put a file in the place of the one that was written. Blocks."""
@@ -224,10 +238,28 @@ class AppendFile:
                 'if_exists="append" or if_exists="replace"'
             )
 
+    def _has_room(self, data: bytes | memoryview) -> bool:
+        """Whether the buffer takes it, with no I/O."""
+        limit = _BUFFER if self._file.packing == "none" else _COMPRESSED_BUFFER
+        return len(self._buffer) + len(self._joint) + len(data) < limit
+
+    def _append_lines(self, lines: Lines, batch: "pa.RecordBatch") -> Rejections:
+        text, rejected = lines(batch)
+        self._append(text)
+        return rejected
+
+    def _append(self, data: bytes | memoryview) -> None:
+        joined = self._joint + data if data and self._joint else data
+        if self._has_room(data):
+            self._buffer += joined
+        else:
+            self._write_through(joined)
+        if data:
+            self._joint = b""
+
     def _write_through(self, data: bytes | memoryview) -> None:
         self._file.write(bytes(self._buffer) + data if self._buffer else data)
         self._buffer.clear()
-        self._joint = b"" if data else self._joint
 
     def _sync(self) -> None:
         if self._buffer or (self._wanted and not self._file.exists):

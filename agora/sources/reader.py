@@ -51,7 +51,8 @@ class ByteReader:
     damage: AgoraError | None = None
     """Why the content ends before its time; what was read before it is good."""
     _handle: IO[bytes] = attrs.field(kw_only=True)
-    _more: Callable[[], bytes] = attrs.field(kw_only=True)
+    _more: Callable[[int], bytes] = attrs.field(kw_only=True)
+    """Bytes that come next, about so many; none at the end."""
     _seekable: bool = attrs.field(kw_only=True)
     _pending: bytes = b""
 
@@ -65,7 +66,7 @@ class ByteReader:
                 start += rest
             handle.seek(0)
             kind = kind_of(start)
-            more = _plain(handle) if kind is None else _pieces(decompressed(kind, _filled(handle)))
+            more = _filled(handle) if kind is None else _pieces(decompressed(kind, _filled(handle)))
             reader = cls(path, b"", size_of(handle), handle=handle, more=more, seekable=kind is None)
             reader.head = reader.peek(HEAD)[:HEAD]
         except BaseException:
@@ -92,11 +93,14 @@ class ByteReader:
         """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is
         reached."""
         pending = self.peek(size + 1)
-        self._pending = pending[size:]
-        if not self._pending:
-            self.at_end = True
-            self.size = size_of(self._handle)
+        self._go_on(pending[size:])
         return pending[:size]
+
+    def block(self, size: int) -> bytes:
+        """As `read`, but of about `size` bytes: as they came from the file, which saves copying large ones."""
+        block = self.peek(1)
+        self._go_on(self._next(size))
+        return block
 
     def skip_to(self, offset: int) -> tuple[int, bytes]:
         """From the start of the content to `offset`: where it came to (less if the content is shorter), and
@@ -122,24 +126,27 @@ class ByteReader:
     def close(self) -> None:
         self._handle.close()
 
-    def _next(self) -> bytes:
+    def _go_on(self, pending: bytes) -> None:
+        """Behind what is handed out comes this."""
+        self._pending = pending
+        if not pending:
+            self.at_end = True
+            self.size = size_of(self._handle)
+
+    def _next(self, size: int = _PIECE) -> bytes:
         if self.damage is not None:
             return b""
         try:
-            return self._more()
+            return self._more(size)
         except DamagedError as error:
             self.damage = AgoraError(f"{self.path} can't be read to its end: {error}")
             self.damage.__cause__ = error.__cause__
             return b""
 
 
-def _plain(handle: IO[bytes]) -> Callable[[], bytes]:
-    return lambda: handle.read(_PIECE) or b""
-
-
 def _filled(handle: IO[bytes]) -> Callable[[int], bytes]:
     return lambda size: handle.read(size) or b""
 
 
-def _pieces(pieces: Iterator[bytes]) -> Callable[[], bytes]:
-    return lambda: next(pieces, b"")
+def _pieces(pieces: Iterator[bytes]) -> Callable[[int], bytes]:
+    return lambda _: next(pieces, b"")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Parsed", "TextParser", "in_columns", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
-_COLUMNS_BLOCK = 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
+_COLUMNS_BLOCK = 2 * 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
 _TRIES = 4  # blocks that couldn't be columns, one after the other, until no further one is tried
 _LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded whatever the file is
 
@@ -107,11 +107,15 @@ class _TextFile:
     @property
     def _step(self) -> int:
         """Bytes to read. Doubled for a record that is longer: that keeps the whole work linear."""
-        block = _COLUMNS_BLOCK if self.columns and self._misses < _TRIES else _BLOCK
-        return block << self._doublings
+        return (_COLUMNS_BLOCK if self._in_columns else _BLOCK) << self._doublings
+
+    @property
+    def _in_columns(self) -> bool:
+        return self.columns and self._misses < _TRIES
 
     def read(self) -> None:
-        self._data += self.reader.read(self._step)
+        block = self.reader.block if self._in_columns else self.reader.read
+        self._data += block(self._step)
 
     def take(self) -> Piece:
         reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
@@ -163,7 +167,7 @@ class _TextFile:
 
     def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
         assert self.parser is not None
-        if self.columns and self._misses < _TRIES:
+        if self._in_columns:
             parsed = self.parser.columns(data, offset, line, final=final)
             if parsed is not None:
                 self._misses = 0
