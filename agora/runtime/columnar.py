@@ -19,7 +19,7 @@ from agora.runtime.batch import Batch, Failure
 from agora.runtime.failing import StepRules, parts
 from agora.runtime.pace import Pace
 
-__all__ = ["Ask", "columns_result", "joined", "settle_columns"]
+__all__ = ["Ask", "asked_apart", "columns_result", "joined", "settle_columns"]
 
 Ask = Callable[[pa.RecordBatch], Awaitable[object]]
 """The step's `process_columns`, wherever it runs."""
@@ -36,17 +36,23 @@ async def columns_result(
             given = await ask(data)
         else:
             given = await on_columns(step.columns, data)  # type: ignore[arg-type]  # a columnar step has it
-        answer = checked(step.name, data, given)
-    except StepFaultError as error:
-        return error
+        return checked(step.name, data, given)
     except Exception as error:  # noqa: BLE001  - the step's policy decides
         rules.states.undo(step, begun)
-        if data.num_rows == 1:
-            return ColumnsResult(data.slice(0, 0), pa.array([False]), {0: error})
-        if pace.flag:
-            await pace.give_way()
-        return await _parted(step, data, rules, pace, parts(data.num_rows, error), ask)
-    return answer
+        return await asked_apart(step, data, error, rules, pace, ask)
+
+
+async def asked_apart(
+    step: Step, data: pa.RecordBatch, error: Exception, rules: StepRules, pace: Pace, ask: Ask | None = None
+) -> ColumnsResult | StepFaultError:
+    """What `columns_result` gives where the step has raised for the whole."""
+    if isinstance(error, StepFaultError):
+        return error
+    if data.num_rows == 1:
+        return ColumnsResult(data.slice(0, 0), pa.array([False]), {0: error})
+    if pace.flag:
+        await pace.give_way()
+    return await _parted(step, data, rules, pace, parts(data.num_rows, error), ask)
 
 
 async def _parted(

@@ -12,23 +12,33 @@ from agora.middlewares.step import Step, StepKind
 from agora.records import Json
 from agora.runtime.spec import PipelineSpec, SinkSpec
 
-__all__ = ["Guarantee", "Plan", "PlannedStage", "grouped"]
+__all__ = ["Guarantee", "Plan", "PlannedStage", "grouped", "only_columns"]
 
 Guarantee = Literal["exactly once", "at least once"]
 
 
 def grouped(steps: Sequence[Step]) -> list[tuple[Step, ...]]:
-    """Steps by the segment that they run in: a buffered or batch step alone, neighbouring row steps
-    together."""
+    """Steps by the segment that they run in: neighbouring row steps together, and neighbouring columnar ones that
+    have neither state nor hooks; any other alone."""
 
-    def alone(step: Step) -> bool:
-        return step.buffered or step.kind is StepKind.BATCH
+    def together(numbered: tuple[int, Step]) -> object:
+        number, step = numbered
+        if not step.buffered and step.kind is not StepKind.BATCH:
+            return "rows"
+        return "columns" if only_columns(step) else number
 
-    groups: list[tuple[Step, ...]] = []
-    for single, run in groupby(steps, key=alone):
-        together = tuple(run)
-        groups += [(step,) for step in together] if single else [together]
-    return groups
+    return [tuple(step for _, step in run) for _, run in groupby(enumerate(steps), key=together)]
+
+
+def only_columns(step: Step) -> bool:
+    """Whether the step is a function of columns, and nothing else."""
+    hooks = ("on_start", "on_end", "finish")
+    return (
+        step.columns is not None
+        and not step.buffered
+        and not step.stateful
+        and not any(callable(getattr(step.part, hook, None)) for hook in hooks)
+    )
 
 
 @attrs.frozen(kw_only=True)

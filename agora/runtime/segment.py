@@ -289,6 +289,15 @@ class BatchSegment:
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`."""
+        await self.work(batch)
+        if batch.end == "exhausted" and batch.halt is None:
+            await self.finish(batch)
+        if batch.cut is not None:
+            self.rules.states.cut(self.step, batch.cut)
+        await emit(batch)
+
+    async def work(self, batch: Batch) -> None:
+        """Have the step work on the batch's rows, in whatever form they are."""
         if isinstance(batch.rows, Columns) and self.step.columns is not None and batch.rows:
             from agora.runtime.columnar import (  # noqa: PLC0415 - a run of rows loads no pyarrow
                 columns_result,
@@ -300,11 +309,6 @@ class BatchSegment:
         elif batch.rows:
             results = await self._results(batch.as_rows())
             await settle_results(self.step, self.rules, self.pace, batch, results)
-        if batch.end == "exhausted" and batch.halt is None:
-            await self.finish(batch)
-        if batch.cut is not None:
-            self.rules.states.cut(self.step, batch.cut)
-        await emit(batch)
 
     async def _results(self, rows: Sequence[Record]) -> list[Record | None | Exception]:
         """In calls of at most `batch_size` records: a batch that came as columns may be larger."""

@@ -299,10 +299,20 @@ class Stream:
             return partial(stage.run, self.spans, receive, send)
         segment: Segment
         if first.kind is StepKind.BATCH:
-            segment = BatchSegment(step=first, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
+            singles = [
+                BatchSegment(step=step, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
+                for step in group
+            ]
+            segment = singles[0] if len(singles) == 1 else _columns_together(singles)
         else:
             segment = RowSegment(steps=group, rules=rules, pace=self.pace, batch_size=self.spec.batch_size)
         return partial(run_segment, segment, self.spans, receive, send)
+
+
+def _columns_together(singles: Sequence[BatchSegment]) -> Segment:
+    from agora.runtime.columnsegment import ColumnSegment  # noqa: PLC0415 - a run of rows loads no pyarrow
+
+    return ColumnSegment(singles)
 
 
 def _multiplies(step: Step) -> bool:
