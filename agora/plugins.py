@@ -10,6 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
@@ -135,19 +136,16 @@ class Registry:
     kind: str
     """What one is called in messages."""
     _registered: dict[str, Any] = attrs.field(factory=dict, init=False, repr=False)
-    _found: "dict[tuple[str, ...], dict[str, tuple[EntryPoint, ...]]]" = attrs.field(
-        factory=dict, init=False, repr=False
-    )
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted; imports nothing."""
-        return tuple(sorted({*self._entry_points(), *self._registered}))
+        return tuple(sorted({*self._offered(), *self._registered}))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._registered or name in self._entry_points()
+        return name in self._registered or name in self._offered()
 
     def __len__(self) -> int:
         return len(self.names())
@@ -160,7 +158,7 @@ class Registry:
         """
         if name in self._registered:
             return self._registered[name]
-        candidates = self._entry_points().get(name)
+        candidates = self._offered().get(name)
         if candidates is None:
             raise ConfigError(f"unknown {self.kind} {name!r}; {nearest(name, self.names())}")
         if len(candidates) > 1:
@@ -179,7 +177,7 @@ class Registry:
 
         Raises `ConfigError` if the name is taken by another part.
         """
-        if self._registered.get(name, part) is not part or name in self._entry_points():
+        if self._registered.get(name, part) is not part or name in self._offered():
             raise ConfigError(f"{self.kind} {name!r} is registered already")
         self._registered[name] = part
 
@@ -193,16 +191,23 @@ class Registry:
         """The options of a part, from its own declaration. Raises as `get` does."""
         return options_of(self.get(name))
 
-    def _entry_points(self) -> dict[str, tuple[EntryPoint, ...]]:
-        # Reading the metadata of every distribution costs milliseconds: kept for as long as sys.path is.
-        key = tuple(sys.path)
-        if key not in self._found:
-            found: dict[str, tuple[EntryPoint, ...]] = {}
-            for entry_point in entry_points(group=self.group):
-                found[entry_point.name] = (*found.get(entry_point.name, ()), entry_point)
-            self._found.clear()
-            self._found[key] = found
-        return self._found[key]
+    def _offered(self) -> Mapping[str, tuple[EntryPoint, ...]]:
+        """By name; several of one name, where distributions contend for it."""
+        return _entry_points(self.group, tuple(sys.path))
+
+
+@lru_cache(maxsize=16)
+def _entry_points(group: str, path: tuple[str, ...]) -> Mapping[str, tuple[EntryPoint, ...]]:
+    found: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry_point in _installed(path).select(group=group):
+        found[entry_point.name] = (*found.get(entry_point.name, ()), entry_point)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _installed(path: tuple[str, ...]) -> Any:
+    """The entry points of all distributions on `sys.path`. Reading them costs milliseconds: once for all kinds."""
+    return entry_points()
 
 
 def _offer(entry_point: EntryPoint) -> str:
