@@ -12,10 +12,8 @@ from typing_extensions import TypeVar
 from agora import seam
 from agora.errors import ConfigError
 from agora.middlewares.chain import MiddlewareChain
-from agora.runtime.addressing import LetterFilter
 from agora.runtime.handle import RunHandle
 from agora.runtime.plan import Plan
-from agora.runtime.replay import Replay
 from agora.runtime.report import RunSummary
 from agora.runtime.run import Run, RunOptions
 from agora.runtime.spec import PipelineSpec, SinkSpec
@@ -100,6 +98,9 @@ class BoundPipeline(Generic[R]):
         checkpoint covers in the queue, and into transactional sinks a repetition delivers each exactly once.
         Between the barriers of a run that goes on: `RunHandle.replay`.
         """
+        from agora.runtime.addressing import LetterFilter  # noqa: PLC0415  - most runs replay nothing
+        from agora.runtime.replay import Replay  # noqa: PLC0415
+
         self._require_sink()
         chosen = LetterFilter.of(
             self.spec,

@@ -1,5 +1,6 @@
 """Registries: parts are found by entry points, imported on demand, and a broken one harms only itself."""
 
+import importlib.metadata
 import subprocess
 import sys
 import typing
@@ -117,6 +118,21 @@ def test_a_name_of_an_entry_point_cannot_be_registered_over(site, registry):
     install(site, "demo-plugin", registry.group, demo="x:y")
     with pytest.raises(ConfigError, match="registered already"):
         registry.register("demo", object())
+
+
+def test_what_is_installed_is_read_once_for_all_kinds_and_anew_with_another_path(site, registry, monkeypatch):
+    reads = []
+
+    def entry_points():
+        reads.append(tuple(sys.path))
+        return importlib.metadata.entry_points()
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+    other = Registry("agora_tests.other_parts", "part type")
+    assert [*registry.names(), *other.names(), *registry.names()] == []
+    monkeypatch.syspath_prepend(str(site / "more"))
+    assert [*registry.names(), *other.names()] == []
+    assert len(reads) == 2
 
 
 def _split(text: str | list[str]) -> list[str]:

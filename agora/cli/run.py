@@ -11,11 +11,9 @@ import attrs
 from cyclopts import Parameter
 
 from agora.bound import BoundPipeline
-from agora.cli.dryrun import dry_run
 from agora.cli.outcome import Exit, Output, UsageError, ending
 from agora.cli.output import print_json, print_text
 from agora.cli.signals import Interruption
-from agora.cli.state import can_be_read
 from agora.cli.supervise import run_interruptibly, say, summary_object, writes_stdout
 from agora.cli.target import Name, Target, open_target
 from agora.runtime.report import RunSummary
@@ -67,6 +65,8 @@ def run(
             raise UsageError("--dry-run touches no state: leave out --restart and --allow-source-change")
         bound = open_target(target, name)
         if options.dry_run:
+            from agora.cli.dryrun import dry_run  # noqa: PLC0415  - a real run needs none of it
+
             return dry_run(bound, options.max_records, output)
         work = partial(
             bound.run,
@@ -77,6 +77,8 @@ def run(
         summary, interruption = run_interruptibly(bound, work, options.max_records)
         code = _told(bound, summary, interruption, output)
         if summary is not None and summary.dead_lettered:
+            from agora.cli.state import can_be_read  # noqa: PLC0415  - most runs have no letters
+
             look = f"; see agora dlq list {target} {name or ''}".rstrip() if can_be_read(bound) else ""
             say(f"{summary.dead_lettered:,} of {summary.read:,} records were dead-lettered{look}")
             if code == Exit.OK and options.fail_on_dead_letters:

@@ -1,6 +1,5 @@
 """What a command works on: a pipeline of a config file, or one that a program built."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from cyclopts import Parameter
 from agora.bound import BoundPipeline
 from agora.cli.outcome import UsageError
 from agora.config import build, load
-from agora.config.imports import import_object
+from agora.config.imports import import_object, names_object
 from agora.config.problems import Problems
 from agora.pipeline import Pipeline
 
@@ -18,12 +17,10 @@ __all__ = ["Name", "Target", "open_target"]
 Target = Annotated[str, Parameter(help="A config file, or package.module:pipeline.")]
 Name = Annotated[str | None, Parameter(help="The pipeline, where the file has several.")]
 
-_IMPORT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-
 
 def open_target(target: str, name: str | None) -> BoundPipeline:
     """The pipeline that was meant. Raises `ConfigError` with all that is wrong."""
-    if Path(target).exists() or not _IMPORT.fullmatch(target):
+    if Path(target).exists() or not names_object(target):
         return build(load(target), name)
     if name is not None:
         raise UsageError(f"{target} is one pipeline: a name ({name}) is for config files")

@@ -13,7 +13,7 @@ from typing import Any
 from agora.config.problems import Problems, found
 from agora.plugins import nearest
 
-__all__ = ["import_object", "importable"]
+__all__ = ["import_object", "importable", "names_object"]
 
 
 def import_object(spec: object, directory: Path) -> Any:
@@ -23,10 +23,9 @@ def import_object(spec: object, directory: Path) -> Any:
     """
     if not isinstance(spec, str):
         raise Problems.one(f'expected "module:attribute", found {found(spec)}')
-    module_name, colon, attribute = spec.partition(":")
-    words = [*module_name.split("."), *attribute.split(".")]
-    if not colon or not all(word.isidentifier() for word in words):
+    if not names_object(spec):
         raise Problems.one(f'expected "module:attribute", found {found(spec)}')
+    module_name, _, attribute = spec.partition(":")
     value: Any = _module(module_name, directory)
     for name in attribute.split("."):
         if not hasattr(value, name):
@@ -34,6 +33,12 @@ def import_object(spec: object, directory: Path) -> Any:
             raise Problems.one(f"{module_name!r} has no {attribute!r}; {nearest(attribute, names)}")
         value = getattr(value, name)
     return value
+
+
+def names_object(text: str) -> bool:
+    """Whether the text has the form of `"package.module:attribute"`."""
+    module_name, _, attribute = text.partition(":")
+    return all(word.isidentifier() for word in (*module_name.split("."), *attribute.split(".")))
 
 
 def importable(directory: Path) -> None:

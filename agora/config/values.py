@@ -20,7 +20,7 @@ import attrs
 import cattrs
 from cattrs import cols
 
-from agora.config.imports import import_object
+from agora.config.imports import import_object, names_object
 from agora.config.interpolate import Filled
 from agora.config.problems import Problem, Problems, found, problems_of
 from agora.plugins import Option, nearest, options_of
@@ -249,8 +249,7 @@ def _by_text(members: list[Any], value: Any) -> list[Any]:
     functions = [member for member in members if _is_callable(member)]
     if not (functions and str in members and isinstance(value, str)):
         return members
-    named = all(word.isidentifier() for half in value.split(":") for word in half.split(".")) and ":" in value
-    return functions if named else [member for member in members if member not in functions]
+    return functions if names_object(value) else [member for member in members if member not in functions]
 
 
 _KINDS: Sequence[tuple[Callable[[Any], bool], str]] = (

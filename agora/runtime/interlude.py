@@ -57,7 +57,6 @@ class Replays:
     """The replay that is being carried out."""
     _carried_out: _Request | None = None
     _asked: list[_Request] = attrs.field(factory=list)
-    _over: bool = False
 
     async def ask(self, *arguments: Any, **options: Any) -> RunSummary:
         """See `RunHandle.replay`, whose arguments these are."""
@@ -71,7 +70,7 @@ class Replays:
                 "checkpoints, or replay when the run is over (BoundPipeline.replay)"
             )
         request = _Request(Replay(spec=self.spec, filter=LetterFilter.of(self.spec, *arguments, **options)))
-        ending = "it is over" if self._over else self.main.ending
+        ending = "it is over" if self.outcome.ended.is_set() else self.main.ending
         if ending is not None:
             raise self._refusal(ending)
         self._asked.append(request)
@@ -100,7 +99,6 @@ class Replays:
 
     def end(self) -> None:
         """The run is over: who still waits is told."""
-        self._over = True
         for request in self._asked:
             request.over.set()
 

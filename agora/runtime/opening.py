@@ -3,17 +3,16 @@
 So a commit that an earlier run didn't finish is completed before the source can be refused.
 """
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from agora.checkpoint import Checkpoint
 from agora.context import RunContext
-from agora.errors import AgoraError, ConfigError, SinkChanged, SourceChanged, StateError
+from agora.errors import AgoraError, ConfigError, SinkChanged, StateError
 from agora.middlewares.step import Step
 from agora.records import Json
 from agora.runtime.absent import RESTARTED_BY, STARTING_OVER, gone, missing_sinks
@@ -25,8 +24,10 @@ from agora.runtime.spec import PipelineSpec
 from agora.runtime.states import StepStates
 from agora.runtime.stepstate import UnusableState
 from agora.state.base import Change
-from agora.state.lease import Lease, acquire
 from agora.tracing.base import Span
+
+if TYPE_CHECKING:
+    from agora.state.lease import Lease
 
 __all__ = ["Opening", "Start", "check_paths"]
 
@@ -39,7 +40,7 @@ class Start:
     """Where a run starts."""
 
     resumed_from: Checkpoint | None
-    lease: Lease | None
+    lease: "Lease | None"
     identity: Json
     position: Json
     ordinal: int
@@ -65,13 +66,13 @@ class Opening:
     """The sinks, and the DLQ where it takes part as a sink of its own."""
     counts: Mapping[str, StageCount]
     states: StepStates
-    keep: Callable[[Lease], None]
+    keep: "Callable[[Lease], None]"
     """Has the lease renewed from now on: opening may take longer than it holds, where a large state is loaded."""
     restart: bool
     allow_source_change: bool
     replay: bool = False
     """A replay reads letters in place of the source: it keeps the source's place and never opens it."""
-    _lease: Lease | None = None
+    _lease: "Lease | None" = None
     looked: bool = False
     """Whether it is known what was checkpointed."""
     _loaded: Checkpoint | None = None
@@ -114,6 +115,8 @@ class Opening:
         store = self.spec.checkpoint_store
         state = getattr(store, "state", None)
         if state is not None:
+            from agora.state.lease import acquire  # noqa: PLC0415  - a run without state has none
+
             await state.open()
             self.parts.push("the state backend", state.close)
             self._lease = await acquire(state, self.spec.name, self.run_id, sinks=self._transactional)
@@ -263,13 +266,10 @@ class Opening:
                 await source.prepare_resume(None)
             return self._start(None, None)
         identity = source.identity() if hasattr(source, "identity") else None
-        if resumed is not None and not self.allow_source_change and not _same(identity, resumed.source):
-            raise SourceChanged(
-                f"pipeline {self.spec.name!r}: the source is not the one of the checkpoint, which was made at record "
-                f"{resumed.ordinal:,} of {_differences(resumed.source, identity)}. "
-                "Go on at the saved position with allow_source_change=True (--allow-source-change), or start "
-                "over with restart=True (--restart)."
-            )
+        if resumed is not None and not self.allow_source_change:
+            from agora.runtime.identity import check_identity  # noqa: PLC0415  - only a run that resumes compares
+
+            check_identity(self.spec.name, resumed, identity)
         position = None if resumed is None else resumed.position
         if hasattr(source, "prepare_resume"):
             await source.prepare_resume(position)
@@ -359,15 +359,6 @@ class Opening:
         )
 
 
-def _differences(was: Json, now: Json) -> str:
-    """What is different between two identities, for people; both whole where they aren't of one shape."""
-    if not (isinstance(was, dict) and isinstance(now, dict)):
-        return f"{json.dumps(was)} and not of {json.dumps(now)}"
-    keys = [key for key in {**was, **now} if not _same(was.get(key), now.get(key))]
-    old, new = (", ".join(f"{key} = {json.dumps(each.get(key))}" for key in keys) for each in (was, now))
-    return f"a source with {old}; now it has {new}"
-
-
 async def _undo(port: SinkPort, token: Json) -> None:
     """Take one sink back to before the first run. `SinkChanged` where that can't be."""
     if not hasattr(port.sink, "recover"):
@@ -379,11 +370,6 @@ async def _undo(port: SinkPort, token: Json) -> None:
             "records from others; empty its target by hand and reset the checkpoint (agora checkpoint reset)"
         )
     await maybe_await(restart(token))
-
-
-def _same(one: Json, two: Json) -> bool:
-    """Equal as JSON: a tuple is a list there, and a key is text."""
-    return bool(json.loads(json.dumps(one)) == json.loads(json.dumps(two)))
 
 
 def check_paths(spec: PipelineSpec) -> None:

@@ -6,7 +6,7 @@ a letter enters, `envelopes` how it passes steps and sinks.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 
 import attrs
@@ -17,7 +17,7 @@ from agora.middlewares.chain import MiddlewareChain
 from agora.records import Json, Malformed
 from agora.runtime.addressing import Addressing, LetterFilter
 from agora.runtime.batch import Batch, Failure
-from agora.runtime.envelopes import Envelope, opened, wrapped, wrapped_sink
+from agora.runtime.envelopes import Envelope, opened, replayed, wrapped, wrapped_sink
 from agora.runtime.letters import qualified_name, said
 from agora.runtime.spec import PipelineSpec
 from agora.state.base import Change
@@ -52,6 +52,10 @@ class Replay:
             chain=MiddlewareChain(wrapped(step, number) for number, step in enumerate(self.spec.chain.steps)),
             sinks=[wrapped_sink(sink, self.spec.sinks) for sink in self.spec.sinks],
         )
+
+    def unwrapped(self, parts: Iterable[object]) -> list[object]:
+        """The pipeline's own parts, of those of the derived one."""
+        return [replayed(part) for part in parts]
 
     # Letters of the run: see `agora.runtime.letters.Letters`.
 

@@ -6,6 +6,7 @@ from typing import Literal
 import attrs
 
 from agora.checkpoint import Checkpoint
+from agora.runtime.counting import StageCount
 
 __all__ = ["RunStats", "RunSummary", "StageSummary"]
 
@@ -20,6 +21,16 @@ class StageSummary:
     failed: int
     counts: Mapping[str, int]
     """What the part itself counted, by `RunContext.count`."""
+
+    @classmethod
+    def of(cls, count: StageCount) -> "StageSummary":
+        return cls(
+            entered=count.entered,
+            left=count.left,
+            dropped=count.dropped,
+            failed=count.failed,
+            counts=dict(count.counts),
+        )
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,7 @@ travels with its batch to the writer, which raises it in source order.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import trio
@@ -22,20 +22,21 @@ from agora.runtime.barrier import LastCheckpoint
 from agora.runtime.closing import Closing
 from agora.runtime.counting import StageCount
 from agora.runtime.delivery import SinkPort
-from agora.runtime.envelopes import replayed
 from agora.runtime.failing import leaf, maybe_await
 from agora.runtime.handle import RunHandle, RunOutcome
-from agora.runtime.interlude import Replays
 from agora.runtime.letters import LetterBox, Letters
 from agora.runtime.opening import Opening, Start, check_paths
 from agora.runtime.pace import Pace
 from agora.runtime.parts import OpenParts, reserved
-from agora.runtime.replay import Replay
 from agora.runtime.report import RunSummary, StageSummary
 from agora.runtime.spans import Spans
 from agora.runtime.spec import PipelineSpec, is_live
 from agora.runtime.states import StepStates
 from agora.runtime.stream import Stream, Task
+
+if TYPE_CHECKING:
+    from agora.runtime.interlude import Replays
+    from agora.runtime.replay import Replay
 
 __all__ = ["Run", "RunOptions"]
 
@@ -56,7 +57,7 @@ class Run:
 
     spec: PipelineSpec
     options: RunOptions
-    replay: Replay | None = None
+    replay: "Replay | None" = None
     """The replay that this run carries out; `spec` is then its derived pipeline."""
     counts: dict[str, StageCount] = attrs.field(factory=lambda: {"source": StageCount()})
     outcome: RunOutcome = attrs.field(factory=RunOutcome)
@@ -70,7 +71,8 @@ class Run:
     _opening: Opening | None = None
     _start: Start | None = None
     _stream: Stream | None = None
-    _replays: Replays | None = None
+    _replays: "Replays | None" = None
+    """Made by the first letters that are to be replayed in the middle of this run."""
     _error: BaseException | None = None
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Around opening and streaming; cancelled by the first error."""
@@ -145,7 +147,7 @@ class Run:
         parts += [sink.sink for sink in self.spec.sinks]
         if self.letters is not None and not hasattr(self.spec.dlq, "changes"):
             parts.append(self.spec.dlq)
-        return [replayed(part) for part in parts]
+        return parts if self.replay is None else self.replay.unwrapped(parts)
 
     async def _within_nursery(self, task_status: trio.TaskStatus[RunHandle]) -> None:
         """The run's nursery: hosts of lifespans, the lease's keeper, and, in its body, opening, stream and
@@ -192,19 +194,11 @@ class Run:
         stream = self._stream = self._new_stream(
             self.spec, self._start, last, self.ports, self.letters, self.counts
         )
-        replays = self._replays = Replays(
-            spec=self.spec,
-            run_id=self.options.run_id,
-            main=stream,
-            outcome=self.outcome,
-            stream_of=self._replay_stream,
-            flow=self._replayed,
-            summary_of=self._summary,
-        )
 
         def stop() -> None:
             stream.stop()
-            replays.stop()
+            if self._replays is not None:
+                self._replays.stop()
 
         handle = RunHandle(
             pipeline=self.spec.name,
@@ -213,7 +207,7 @@ class Run:
             stop=stop,
             checkpoint=stream.checkpoint,
             stats=stream.stats,
-            replay=replays.ask,
+            replay=self._replay_letters,
         )
         task_status.started(handle)
         await self._carry(stream, partial(self._source_closed, stream))
@@ -244,7 +238,24 @@ class Run:
             spans=self.spans,
         )
 
-    def _replay_stream(self, replay: Replay, kept: Checkpoint) -> Stream:
+    async def _replay_letters(self, *arguments: Any, **options: Any) -> RunSummary:
+        """See `RunHandle.replay`, whose arguments these are."""
+        from agora.runtime.interlude import Replays  # noqa: PLC0415  - most runs replay nothing
+
+        assert self._stream is not None
+        if self._replays is None:
+            self._replays = Replays(
+                spec=self.spec,
+                run_id=self.options.run_id,
+                main=self._stream,
+                outcome=self.outcome,
+                stream_of=self._replay_stream,
+                flow=self._replayed,
+                summary_of=self._summary,
+            )
+        return await self._replays.ask(*arguments, **options)
+
+    def _replay_stream(self, replay: "Replay", kept: Checkpoint) -> Stream:
         """A stream in the middle of this run's own, over the same parts and states; see `Replays`."""
         assert self._stream is not None
         assert self._start is not None
@@ -386,7 +397,7 @@ class Run:
             checkpoints=stream.checkpoints,
             resumed_from=None if replaying else self._start.resumed_from,
             duration=duration,
-            stages={name: _stage_summary(count) for name, count in stream.counts.items()},
+            stages={name: StageSummary.of(count) for name, count in stream.counts.items()},
             peak_in_flight=stream.peak,
         )
 
@@ -399,13 +410,3 @@ async def _publish(sink: Any, *, exhausted: bool) -> None:
         method = getattr(sink, name, None)
         if callable(method):
             await maybe_await(method())
-
-
-def _stage_summary(count: StageCount) -> StageSummary:
-    return StageSummary(
-        entered=count.entered,
-        left=count.left,
-        dropped=count.dropped,
-        failed=count.failed,
-        counts=dict(count.counts),
-    )

@@ -253,9 +253,21 @@ def test_nothing_heavy_is_imported_for_the_version():
     assert (code, heavy) == ("0", "[]")
 
 
+def test_the_end_of_a_command_collects_nothing_of_what_was_imported():
+    code = (
+        "import atexit, gc, sys; sys.argv = ['agora', '--version']\n"
+        "from agora.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1] == "True"
+
+
 HEAVY = (
     *("pyarrow", "pandas", "numpy", "sqlglot", "zstandard", "apsw", "opentelemetry", "rich.progress"),
     *("trio_parallel", "multiprocessing", "pickle", "zoneinfo", "difflib"),
+    *("agora.state.lease", "agora.runtime.replay", "agora.runtime.identity", "agora.cli.dryrun"),
 )
 """What a run of plain rows, without checkpoints, has no use for."""
 
