@@ -1,6 +1,6 @@
 """What a sink may be made of, and what it may do with what it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -49,9 +49,9 @@ class PlainTransaction(Plain):
         self.calls.append("recover")
 
 
-@pytest.mark.parametrize("sink", [PlainRecords(), Plain()])
-async def test_a_plain_sink_is_a_sink(sink: Any) -> None:
-    letters = ListSink()
+@pytest.mark.parametrize("made", [PlainRecords, Plain])
+async def test_a_plain_sink_is_a_sink(made: Callable[[], Any]) -> None:
+    sink, letters = made(), ListSink()
     await records(1, 2).to(sink).build(dlq=letters, batch_size=1).run()
     assert (sink.got, letters.records) == ([1, 2], [])
 
