@@ -9,6 +9,7 @@ from typing import Annotated
 import attrs
 from cyclopts import Parameter
 
+from agora.cli import collect_garbage
 from agora.cli.output import ReaderGone, print_json
 from agora.errors import AgoraError, ConfigError, PipelineBusy
 
@@ -44,6 +45,7 @@ def ending(output: Output, command: Callable[[], int]) -> int:
     """Call the command and answer its exit code; an error is told on stderr, and as an object with
     `--json`.
     """
+    collect_garbage()
     try:
         try:
             return command()

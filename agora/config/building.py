@@ -14,7 +14,6 @@ from agora.config.problems import problems_of
 from agora.errors import ConfigError
 from agora.pipeline import Pipeline
 from agora.plugins import source_registry
-from agora.state import CheckpointStore
 
 __all__ = ["build"]
 
@@ -86,6 +85,8 @@ def _build(config: PipelineConfig, name: str, problems: _Collector) -> BoundPipe
             if chosen is not None:
                 options[key] = chosen.part.make(state)
     if config.checkpoint is not None:
+        from agora.state import CheckpointStore  # noqa: PLC0415  - most of what a state is made of
+
         options["checkpoint_store"] = CheckpointStore(state)
         options |= {
             f"checkpoint_{key}": value

@@ -288,6 +288,19 @@ def test_a_run_of_rows_imports_nothing_that_it_does_not_need(process, directory,
     assert (directory / "out.jsonl").read_text() == '{"loaded":[]}\n'
 
 
+def test_garbage_is_collected_while_a_command_works(process, directory, write):
+    (directory / "spying.py").write_text(
+        "import gc\ndef spy(record):\n    return {'collects': gc.isenabled(), 'spares': gc.get_freeze_count() > 1000}\n"
+    )
+    write(
+        'source = { type = "csv", path = "in.csv" }\nmiddlewares = [{ import = "spying:spy" }]\n'
+        'sinks = [{ type = "jsonl", path = "out.jsonl" }]'
+    )
+    (directory / "in.csv").write_text("a\n1\n")
+    process("run", "p.toml")
+    assert (directory / "out.jsonl").read_text() == '{"collects":true,"spares":true}\n'
+
+
 def test_help_names_the_commands_and_the_exit_codes(agora):
     done = agora("--help")
     assert done.returncode == 0
