@@ -7,6 +7,7 @@ read when a part opens. The second won: users' constructors stay free of it, and
 
 import contextlib
 import contextvars
+import glob
 import os
 import secrets
 import shutil
@@ -17,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, ParamSpec, TypeVar, cast
 
+import attrs
 import trio
 import trio.lowlevel
 
-__all__ = ["Files", "Seam", "current", "is_virtual", "use"]
+__all__ = ["Files", "Seam", "Status", "current", "is_virtual", "use"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -39,7 +41,8 @@ def is_virtual() -> bool:
 class Files:
     """The file operations of agora, each a plain blocking call. Fault injection replaces this object.
 
-    Handles are unbuffered binary files: what `write` has returned for is with the operating system.
+    Handles are unbuffered binary files: what `write` has returned for is with the operating system. What is asked of
+    a path follows links. Errors are `OSError`s, as the operating system gives them.
     """
 
     def open(self, path: Path, mode: str) -> IO[bytes]:
@@ -93,6 +96,49 @@ class Files:
         """Remove a directory with all that is in it, as far as that is possible."""
         shutil.rmtree(path, ignore_errors=True)
 
+    # --- asking ---
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def is_taken(self, path: Path) -> bool:
+        """Whether there is anything of this name, be it a link to nowhere."""
+        return os.path.lexists(path)
+
+    def is_directory(self, path: Path) -> bool:
+        return path.is_dir()
+
+    def status(self, path: Path) -> "Status":
+        return _status(path.stat())
+
+    def status_of(self, handle: IO[bytes]) -> "Status":
+        """Of an open file, whatever its name stands for now."""
+        return _status(os.fstat(handle.fileno()))
+
+    def names(self, path: Path) -> list[str]:
+        """What is in a directory, in no order."""
+        return os.listdir(path)
+
+    def matches(self, pattern: str) -> list[str]:
+        """Paths that match a glob (`**` for any depth), without directories, in no order."""
+        return [name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name)]
+
+    def real(self, path: Path) -> Path:
+        """Absolute, with links resolved; whether it exists or not."""
+        return Path(os.path.realpath(path))
+
+
+@attrs.frozen
+class Status:
+    """What a file is: its size in bytes, and what tells it from every other file that there is."""
+
+    size: int
+    identity: tuple[int, int]
+
+
+def _status(found: os.stat_result) -> Status:
+    return Status(found.st_size, (found.st_dev, found.st_ino))
+
 
 @contextlib.contextmanager
 def _naming(handle: IO[bytes]) -> Iterator[None]:
@@ -108,8 +154,15 @@ def _naming(handle: IO[bytes]) -> Iterator[None]:
 class Seam:
     """The real machine."""
 
+    simulated = False
+    """Whether nothing real is waited for: then a deadline is kept by trio's virtual clock."""
+
     def __init__(self) -> None:
         self.files = Files()
+
+    def overdue_flag(self) -> list[None]:
+        """For `agora.runtime.pace`: a list that is non-empty while the loop is overdue."""
+        return []
 
     def monotonic(self) -> float:
         """Seconds of the real monotonic clock, also under a virtual trio clock."""

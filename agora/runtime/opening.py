@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from agora import seam
 from agora.checkpoint import Checkpoint
 from agora.context import RunContext
 from agora.errors import AgoraError, ConfigError, SinkChanged, StateError
@@ -379,7 +380,7 @@ def check_paths(spec: PipelineSpec) -> None:
     for sink in spec.sinks:
         paths = getattr(sink.sink, "paths", None)
         for path in paths() if callable(paths) else ():
-            real = path.resolve()
+            real = seam.current().files.real(path)
             if real in owners:
                 raise ConfigError(f"sinks {owners[real]!r} and {sink.name!r} both write {path}")
             owners[real] = sink.name

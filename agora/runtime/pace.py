@@ -26,7 +26,7 @@ and the thread's own wait for the interpreter come on top."""
 class Pace(trio.abc.Instrument):
     """`flag` is non-empty once the loop is overdue: break off, `await pace.give_way()`, go on."""
 
-    flag: list[None] = attrs.field(factory=list)
+    flag: list[None] = attrs.field(factory=lambda: seam.current().overdue_flag())
     _turns: int = 0
     _idle: bool = False
     """Whether the loop waits for something to do."""

@@ -5,7 +5,6 @@ All of it blocks, and is called in a thread. The file is known by its inode: one
 under the same name, after taking over, is never written or cut.
 """
 
-import os
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +34,7 @@ class Appender:
     _head: bytes = attrs.field(init=False, default=b"")
     _tail: bytes = attrs.field(init=False, default=b"")
     _handle: IO[bytes] | None = attrs.field(init=False, default=None)
-    _inode: tuple[int, int] = attrs.field(init=False, default=(0, 0))
+    _identity: tuple[int, int] = attrs.field(init=False, default=(0, 0))
     _new_entries: list[Path] = attrs.field(init=False, factory=list)  # directories to sync
     _lost: OSError | None = attrs.field(init=False, default=None)  # an fsync that failed can't be made good
 
@@ -44,7 +43,7 @@ class Appender:
         """To go on behind the first `size` bytes."""
         appender = cls(at, packing)
         appender._head, appender._tail = edges(at, size)
-        appender._inode = _inode(at.stat())
+        appender._identity = seam.current().files.status(at).identity
         appender.exists, appender.offset = True, size
         return appender
 
@@ -117,8 +116,9 @@ class Appender:
         if self._handle is None:
             handle = self._reopen() if self.exists else self._make()
             try:
-                if self.torn or os.fstat(handle.fileno()).st_size != self.offset:
-                    seam.current().files.truncate(handle, self.offset)
+                files = seam.current().files
+                if self.torn or files.status_of(handle).size != self.offset:
+                    files.truncate(handle, self.offset)
                 handle.seek(self.offset)
             except BaseException:
                 handle.close()
@@ -127,15 +127,16 @@ class Appender:
         return self._handle
 
     def _reopen(self) -> IO[bytes]:
-        handle = seam.current().files.open(self.at, "r+b")
-        if _inode(os.fstat(handle.fileno())) != self._inode:
+        files = seam.current().files
+        handle = files.open(self.at, "r+b")
+        if files.status_of(handle).identity != self._identity:
             handle.close()
             raise _taken(self.at)
         return handle
 
     def _make(self) -> IO[bytes]:
         files = seam.current().files
-        made = [parent for parent in self.at.parents if not parent.exists()]
+        made = [parent for parent in self.at.parents if not files.exists(parent)]
         if made:
             files.make_directory(self.at.parent)
             self._new_entries.extend(parent.parent for parent in made)
@@ -145,7 +146,7 @@ class Appender:
             raise SinkChanged(
                 f"{self.at} has appeared since this run began: another one writes it"
             ) from error
-        self.exists, self._inode = True, _inode(os.fstat(handle.fileno()))
+        self.exists, self._identity = True, files.status_of(handle).identity
         self._new_entries.append(self.at.parent)
         return handle
 
@@ -162,14 +163,10 @@ class Appender:
 
     def _is_ours(self) -> bool:
         try:
-            return self.exists and _inode(self.at.stat()) == self._inode
+            return self.exists and seam.current().files.status(self.at).identity == self._identity
         except FileNotFoundError:
             return False
 
 
 def _taken(at: Path) -> SinkChanged:
     return SinkChanged(f"{at} was replaced or removed since this run began: another one has taken over")
-
-
-def _inode(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino

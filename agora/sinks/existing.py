@@ -4,11 +4,11 @@ ended."""
 import csv
 import gzip
 import io
-import os
 import zlib
 from pathlib import Path
 from typing import IO, cast
 
+from agora import seam
 from agora.errors import SinkChanged
 from agora.sinks.compress import Compression
 
@@ -18,7 +18,7 @@ _PIECE = 1024 * 1024
 
 
 def _packing(path: Path) -> Compression:
-    with path.open("rb") as plain:
+    with seam.current().files.open(path, "rb") as plain:
         magic = plain.read(4)
     if magic.startswith(b"\x1f\x8b"):
         return "gzip"
@@ -28,7 +28,7 @@ def _packing(path: Path) -> Compression:
 def check_packing(path: Path, packing: Compression) -> None:
     """`SinkChanged` where the file isn't empty and isn't packed as what is to be appended: nothing could read it."""
     found = _packing(path)
-    if found != packing and path.stat().st_size:
+    if found != packing and seam.current().files.status(path).size:
         holds, writes = (kind if kind != "none" else "uncompressed" for kind in (found, packing))
         raise SinkChanged(
             f"{path} holds {holds} content, the sink is to write {writes}: give it the file's compression, or "
@@ -39,16 +39,27 @@ def check_packing(path: Path, packing: Compression) -> None:
 def _content(path: Path) -> IO[bytes]:
     """The file, decompressed where its content is gzip or zstd."""
     packing = _packing(path)
+    plain = cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", seam.current().files.open(path, "rb"))))
     if packing == "gzip":
-        return cast("IO[bytes]", gzip.open(path, "rb"))
+        return cast("IO[bytes]", _Gunzipped(plain))
     if packing == "zstd":
         import zstandard  # noqa: PLC0415 - only who appends to zstd needs it
 
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True
-        )
+        reader = zstandard.ZstdDecompressor().stream_reader(plain, read_across_frames=True, closefd=True)
         return cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", reader)))
-    return path.open("rb")
+    return plain
+
+
+class _Gunzipped(gzip.GzipFile):
+    """Closes the file that it reads, which the library does only for one that it has opened itself."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self._packed = packed
+        super().__init__(fileobj=packed, mode="rb")
+
+    def close(self) -> None:
+        with self._packed:
+            super().close()
 
 
 def ends_whole(path: Path) -> bool:
@@ -57,7 +68,7 @@ def ends_whole(path: Path) -> bool:
     try:
         with _content(path) as content:
             if isinstance(content, io.BufferedReader) and content.seekable():
-                content.seek(max(0, os.fstat(content.fileno()).st_size - 1))
+                content.seek(max(0, content.seek(0, io.SEEK_END) - 1))
             while piece := content.read(_PIECE):
                 last = piece[-1:]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

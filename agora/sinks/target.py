@@ -105,7 +105,7 @@ class AppendFile:
         self._set_new(self._target if in_place else self._beside(f"{seam.current().random_id()}.tmp"))
 
     def _check_target(self) -> None:
-        if self._target.is_dir():
+        if seam.current().files.is_directory(self._target):
             raise ConfigError(f"{self.path} is a directory: give the name of a file in it")
         if not self._in_place and self._policy == "error":
             self._refuse_existing()
@@ -209,7 +209,7 @@ class AppendFile:
 
     def _settle_existing(self) -> None:
         files = seam.current().files
-        if not self._target.exists():
+        if not files.exists(self._target):
             return
         policy = self._policy or ("error" if self._in_place and not self.live else "replace")
         if policy == "error":
@@ -219,7 +219,7 @@ class AppendFile:
                 self._drop_strays()
                 self._set_new(self._beside(f"{self._fence}.new"))
             return
-        size = self._target.stat().st_size
+        size = files.status(self._target).size
         if self._in_place:
             self._set_found(self._target, size, created=False, base=size)
             return
@@ -232,7 +232,7 @@ class AppendFile:
             raise
 
     def _refuse_existing(self) -> None:
-        if self._target.exists():
+        if seam.current().files.exists(self._target):
             raise SinkChanged(
                 f"{self.path} exists, and no checkpoint of this pipeline knows it: move it away, or say "
                 'if_exists="append" or if_exists="replace"'
@@ -313,7 +313,7 @@ class AppendFile:
             if not token.exists:
                 return None, Found(size=None)
             pending = self._target.with_name(token.pending)
-            if pending.exists():
+            if seam.current().files.exists(pending):
                 return pending, look_at(pending, token)
         return self._target, look_at(self._target, token)
 
@@ -342,8 +342,11 @@ class AppendFile:
 
     def _drop_strays(self) -> None:
         """Files beside the target that runs before this one left."""
-        for stray in self._target.parent.glob(f".{glob.escape(self._target.name)}.*.new"):
-            seam.current().files.unlink(stray)
+        files = seam.current().files
+        for stray in files.matches(
+            f"{glob.escape(str(self._target.parent))}/.{glob.escape(self._target.name)}.*.new"
+        ):
+            files.unlink(Path(stray))
 
     # --- bookkeeping ---
 

@@ -183,4 +183,4 @@ def _piece(opened: OpenedFile) -> Piece:
 
 
 def _size(file: InputFile) -> int:
-    return file.path.stat().st_size
+    return seam.current().files.status(file.path).size

@@ -12,9 +12,12 @@ from typing import TypeAlias
 
 import attrs
 
+from agora import seam
 from agora.errors import AgoraError, ConfigError
 
-__all__ = ["InputFile", "PathOption", "above", "below", "covers", "expand", "patterns_of"]
+__all__ = [
+    "InputFile", "PathOption", "above", "below", "covers", "expand", "match", "patterns_of", "split",
+]  # fmt: skip
 
 PathOption: TypeAlias = str | Path | Sequence[str | Path]
 """A path, a glob, or several of them."""
@@ -70,17 +73,19 @@ def expand(patterns: Sequence[str], *, missing_ok: bool, empty_ok: bool = False)
 
 
 def _matches(pattern: str, *, missing_ok: bool, empty_ok: bool) -> list[str]:
-    if os.path.isdir(pattern):
+    files = seam.current().files
+    path = Path(pattern)
+    if files.is_directory(path):
         raise AgoraError(
             f"{pattern} is a directory; name the files in it, such as {os.path.join(pattern, '*')}"
         )
-    if os.path.lexists(pattern):
+    if files.is_taken(path):
         return [pattern]
     if not glob.has_magic(pattern):
         if missing_ok:
             return []
         raise AgoraError(f"{pattern} doesn't exist")
-    names = [name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name)]
+    names = files.matches(pattern)
     if not names and not empty_ok:
         raise AgoraError(f'{pattern} matches no file; missing="ok" takes that for an empty source')
     return names
@@ -88,34 +93,35 @@ def _matches(pattern: str, *, missing_ok: bool, empty_ok: bool) -> list[str]:
 
 def covers(patterns: Sequence[str], path: Path) -> bool:
     """Whether `path` (existing or not) is read by a source of these patterns, links resolved."""
-    target = os.path.realpath(path)
+    files = seam.current().files
+    target = files.real(path)
     for pattern in patterns:
-        if os.path.realpath(pattern) == target:
+        if files.real(Path(pattern)) == target:
             return True
-        if os.path.lexists(pattern) or not glob.has_magic(pattern):
+        if files.is_taken(Path(pattern)) or not glob.has_magic(pattern):
             continue
-        fixed, magic = _split(os.path.abspath(pattern))
-        real = os.path.realpath(fixed)
-        if os.path.commonpath([real, target]) != real:
-            continue
-        if _match(Path(os.path.relpath(target, real)).parts, magic):
+        fixed, magic = split(os.path.abspath(pattern))
+        real = files.real(fixed)
+        if target.is_relative_to(real) and match(target.relative_to(real).parts, magic):
             return True
     return False
 
 
-def _split(pattern: str) -> tuple[str, tuple[str, ...]]:
+def split(pattern: str) -> tuple[Path, tuple[str, ...]]:
+    """A glob's directory and what is magic behind it."""
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    return str(Path(*parts[:first])), parts[first:]
+    return Path(*parts[:first]), parts[first:]
 
 
-def _match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+def match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path of these parts matches the glob of those."""
     if not pattern or not parts:
         return not parts and all(part == "**" for part in pattern)
     first = pattern[0]
     hidden = parts[0].startswith(".")
     if first == "**":
-        return _match(parts, pattern[1:]) or (not hidden and _match(parts[1:], pattern))
+        return match(parts, pattern[1:]) or (not hidden and match(parts[1:], pattern))
     if hidden and not first.startswith("."):
         return False
-    return fnmatch.fnmatchcase(parts[0], first) and _match(parts[1:], pattern[1:])
+    return fnmatch.fnmatchcase(parts[0], first) and match(parts[1:], pattern[1:])

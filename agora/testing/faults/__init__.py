@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from agora.lazily import lazily
 
 if TYPE_CHECKING:
-    from agora.testing.faults.disk import Loss, Tree, write_tree
+    from agora.testing.faults.disk import write_tree
     from agora.testing.faults.failpoints import Crash, Failpoints, Fault
+    from agora.testing.faults.nodes import Loss, Tree
     from agora.testing.faults.observing import observing
     from agora.testing.faults.operations import Observer, Operation
     from agora.testing.faults.recorder import DiskRecorder
@@ -34,10 +35,10 @@ _MODULES = {
     "DiskRecorder": ".recorder",
     "Failpoints": ".failpoints",
     "Fault": ".failpoints",
-    "Loss": ".disk",
+    "Loss": ".nodes",
     "Observer": ".operations",
     "Operation": ".operations",
-    "Tree": ".disk",
+    "Tree": ".nodes",
     "observing": ".observing",
     "write_tree": ".disk",
 }

@@ -11,6 +11,8 @@ from agora.testing.faults.operations import Name, Observer, Operation
 
 __all__ = ["ObservedFiles"]
 
+_PIECE = 1024 * 1024
+
 
 class ObservedFiles(seam.Files):
     """Works on real files by `base`; `numbers` gives each open file its number.
@@ -26,7 +28,7 @@ class ObservedFiles(seam.Files):
 
     def open(self, path: Path, mode: str) -> IO[bytes]:
         path = path.absolute()
-        new = mode[0] in "wx" or (mode[0] == "a" and not path.exists())
+        new = mode[0] in "wx" or (mode[0] == "a" and not self._base.exists(path))
         name: Name = "create" if new else "open"
         operation = Operation(name=name, path=path, file=next(self._numbers))
 
@@ -60,9 +62,9 @@ class ObservedFiles(seam.Files):
         self._observer.perform(operation, lambda _: self._base.replace(source, target))
 
     def copy(self, source: Path, target: Path) -> None:
-        operation = Operation(
-            name="copy", path=source.absolute(), target=target.absolute(), data=source.read_bytes()
-        )
+        with self._base.open(source, "rb") as handle:
+            data = b"".join(iter(lambda: handle.read(_PIECE), b""))
+        operation = Operation(name="copy", path=source.absolute(), target=target.absolute(), data=data)
         self._observer.perform(operation, self._copy)
 
     def unlink(self, path: Path) -> None:
@@ -80,6 +82,30 @@ class ObservedFiles(seam.Files):
     def remove_tree(self, path: Path) -> None:
         operation = Operation(name="remove_tree", path=path.absolute())
         self._observer.perform(operation, lambda _: self._base.remove_tree(path))
+
+    def exists(self, path: Path) -> bool:
+        return self._base.exists(path)
+
+    def is_taken(self, path: Path) -> bool:
+        return self._base.is_taken(path)
+
+    def is_directory(self, path: Path) -> bool:
+        return self._base.is_directory(path)
+
+    def status(self, path: Path) -> seam.Status:
+        return self._base.status(path)
+
+    def status_of(self, handle: IO[bytes]) -> seam.Status:
+        return self._base.status_of(handle)
+
+    def names(self, path: Path) -> list[str]:
+        return self._base.names(path)
+
+    def matches(self, pattern: str) -> list[str]:
+        return self._base.matches(pattern)
+
+    def real(self, path: Path) -> Path:
+        return self._base.real(path)
 
     def _known(self, handle: IO[bytes]) -> tuple[int, Path]:
         """Number and path; a file that was opened before this block gets its number now."""

@@ -9,7 +9,8 @@ from typing import Self, TypeVar
 
 import attrs
 
-from agora.testing.faults.disk import Disk, Loss, Tree
+from agora.testing.faults.disk import Disk
+from agora.testing.faults.nodes import Loss, Tree
 from agora.testing.faults.observing import observing
 from agora.testing.faults.operations import Operation
 
