@@ -73,8 +73,6 @@ class Writer:
         """Handle batches in order."""
         while (batch := await self._next(receive)) is not None:
             await self._handle(batch)
-            if batch.last:
-                self.credits.release(batch.count)
             if batch.end is not None:
                 self.ended, self.completed = True, batch.end == "exhausted"
                 return
@@ -101,6 +99,8 @@ class Writer:
         await self._settle(batch, failures, unwanted, written)
         if batch.halt is not None:
             self._raise(batch, batch.halt)
+        if batch.last:
+            self.credits.release(batch.count)  # before the barrier, beside which the source goes on
         if batch.cut is not None:
             await self._cut(batch)
 

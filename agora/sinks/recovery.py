@@ -45,20 +45,22 @@ class FileToken:
     (`if_exists="replace"`)."""
 
     def to_json(self) -> dict[str, Json]:
-        return attrs.asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @classmethod
     def from_json(cls, token: Json) -> "FileToken":
         """`SinkChanged` for a token that no file sink made."""
         if isinstance(token, dict):
-            names = {field.name for field in attrs.fields(cls)}
-            known: dict[str, Any] = {name: value for name, value in token.items() if name in names}
-            if known.keys() == names:
+            known: dict[str, Any] = {name: token[name] for name in _FIELDS if name in token}
+            if len(known) == len(_FIELDS):
                 return cls(**known)
         raise SinkChanged(
             f"the checkpoint holds {token!r} for this sink, which isn't a file's token: the sink of this "
             "name was of another kind when it was saved. Give the sink a new name=, or run with restart=True"
         )
+
+
+_FIELDS = tuple(field.name for field in attrs.fields(FileToken))
 
 
 @attrs.frozen(kw_only=True)

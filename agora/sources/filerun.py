@@ -166,7 +166,7 @@ class FileRun:
 
     def _block(self, piece: Piece, finished: Mapping[str, int]) -> Block:
         def position(n: int) -> Position:
-            return attrs.evolve(piece.position(n), finished=finished).renamed(self._below).to_json()
+            return piece.position(n).renamed(self._below, finished).to_json()
 
         return Block(piece.rows, position, piece.original, piece.malformed)
 

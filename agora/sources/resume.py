@@ -84,13 +84,30 @@ class FilePosition:
     def file(self) -> InputFile:
         return InputFile(self.item, self.name)
 
-    def renamed(self, name: Callable[[str], str]) -> "FilePosition":
-        """With other names of the same files."""
-        finished = {name(file): size for file, size in self.finished.items()}
-        return attrs.evolve(self, name=name(self.name), finished=finished)
+    def renamed(
+        self, name: Callable[[str], str], finished: Mapping[str, int] | None = None
+    ) -> "FilePosition":
+        """With other names of the same files; and with other `finished` files."""
+        others = self.finished if finished is None else finished
+        return attrs.evolve(
+            self, name=name(self.name), finished={name(file): size for file, size in others.items()}
+        )
 
     def to_json(self) -> Position:
-        return attrs.asdict(self)
+        """Written out: a tenth of what `attrs.asdict` takes, and each letter of a row has a position."""
+        return {
+            "item": self.item,
+            "name": self.name,
+            "offset": self.offset,
+            "line": self.line,
+            "size": self.size,
+            "head": {"size": self.head.size, "digest": self.head.digest},
+            "tail": {"size": self.tail.size, "digest": self.tail.digest},
+            "end": self.end,
+            "unended": self.unended,
+            "finished": dict(self.finished),
+            "rows": self.rows,
+        }
 
     @classmethod
     def from_json(cls, position: Position) -> "FilePosition":

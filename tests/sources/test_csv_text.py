@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import example, given, settings
 
 from agora.sources import csvtext
-from agora.sources.csvtext import entries_at_once, field_limit_lifted, rows_at_once, rows_one_by_one
+from agora.sources.csvtext import Text, entries_at_once, field_limit_lifted, rows_at_once, rows_one_by_one
 
 ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\r\n"])
 NASTY = st.text(alphabet='ab,;"\n\r \x00é\u2028\x85\x0b\udc80', max_size=30)
@@ -53,3 +53,12 @@ def test_a_field_beyond_the_limit_is_left_to_csv(monkeypatch) -> None:
         assert entries_at_once("a,123456789\n", ",") is None
         assert entries_at_once("a,12345678\n", ",") is not None
     assert csv.field_size_limit() == before
+
+
+@settings(deadline=None)
+@given(text=NASTY | REGULAR)
+@example(text="a\n\nb")
+@example(text="")
+def test_one_end_of_a_line_is_where_the_list_of_all_has_it(text: str) -> None:
+    ends = Text(text, "utf-8").line_ends
+    assert [Text(text, "utf-8").after_lines(lines) for lines in range(len(ends) + 1)] == [0, *ends]
