@@ -16,7 +16,7 @@ from benchmarks.resume import resume
 from benchmarks.session import InMemoryError, Result, Session
 from benchmarks.store import keep, kept
 from benchmarks.targets import judged
-from benchmarks.workloads import WORKLOADS, selected
+from benchmarks.workloads import WORKLOADS, having, labels, selected
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
@@ -40,6 +40,13 @@ def main() -> int:
         parser.error(
             f"unknown workload {error}: one of {', '.join([*(one.name for one in WORKLOADS), *OF_ITSELF])}"
         )
+    if options.only:
+        try:
+            workloads = having(workloads, options.only)
+        except KeyError as error:
+            parser.error(
+                f"unknown contender {error} of these workloads: one of {', '.join(labels(workloads))}"
+            )
     session = Session(
         directory=options.directory,
         full=options.full,

@@ -18,6 +18,8 @@ from benchmarks.contenders.harness import NOT_AVAILABLE, WORK
 
 __all__ = ["Command", "Cost", "Failed", "NotAvailable", "interleaved", "median", "pinned_cores", "run"]
 
+_INHERITED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""A contender that may not keep its compiled modules would be timed while it compiles them anew, each time."""
 LAUNCHER = Path(__file__).parent / "launch.py"
 
 
@@ -67,7 +69,7 @@ def run(command: Command, cores: str) -> Cost:
         stdout=subprocess.PIPE,
         text=True,
         cwd=command.directory,
-        env={**os.environ, **command.environment},
+        env={**_INHERITED, **command.environment},
     )
     figures = json.loads(done.stdout)
     lines = command.log.read_text(errors="replace").splitlines() or [""]
@@ -85,7 +87,7 @@ def interleaved(runs: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str
     """The costs of each, one a round; another begins each round."""
     names = list(runs)
     costs: dict[str, list[Cost]] = {name: [] for name in names}
-    for number in range(rounds):
+    for number in range(rounds if names else 0):
         first = number % len(names)
         for name in names[first:] + names[:first]:
             costs[name].append(runs[name]())

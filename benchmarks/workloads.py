@@ -5,7 +5,7 @@ To add one: an entry here, and a function in each contender that takes part. To 
 one that the outputs of the others are compared with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import attrs
 
 from benchmarks.data import Make, flights, numbers, orders_csv, orders_jsonl, orders_parquet, pipelines, waits
 
-__all__ = ["OWN_ENVIRONMENT", "WORKLOADS", "Entry", "Workload", "selected"]
+__all__ = ["OWN_ENVIRONMENT", "WORKLOADS", "Entry", "Workload", "having", "labels", "selected"]
 
 OWN_ENVIRONMENT = {"agora_etl": ("agora-etl[file,rs]",)}
 """Contenders that can't live in the environment of the others, and what is installed for them."""
@@ -263,3 +263,17 @@ def selected(names: list[str]) -> list[Workload]:
         if not any(name in (workload.name, workload.group) for workload in WORKLOADS):
             raise KeyError(name)
     return [one for one in WORKLOADS if not names or one.name in names or one.group in names]
+
+
+def labels(workloads: Sequence[Workload]) -> list[str]:
+    """Of their entries, each once."""
+    return list(dict.fromkeys(entry.label for workload in workloads for entry in workload.entries))
+
+
+def having(workloads: Sequence[Workload], only: Sequence[str]) -> list[Workload]:
+    """Those that have entries of these labels. `KeyError` names a label that none of them has."""
+    known = labels(workloads)
+    for label in only:
+        if label not in known:
+            raise KeyError(label)
+    return [one for one in workloads if any(entry.label in only for entry in one.entries)]

@@ -1,6 +1,7 @@
 """The benchmarks compare what is equal, count what they say, hold to their targets, and run."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -21,7 +22,7 @@ from benchmarks.report import BEGIN, END, write_section
 from benchmarks.session import InMemoryError, Result, Session
 from benchmarks.store import keep, kept
 from benchmarks.targets import TARGETS, judged
-from benchmarks.workloads import OWN_ENVIRONMENT, WORKLOADS, Entry, selected
+from benchmarks.workloads import OWN_ENVIRONMENT, WORKLOADS, Entry, having, selected
 
 ROOT = Path(__file__).parent.parent.parent
 HERE = [entry for workload in WORKLOADS for entry in workload.entries if entry.module not in OWN_ENVIRONMENT]
@@ -185,9 +186,10 @@ def test_a_checkpoint_is_held_to_the_larger_of_the_work_and_its_fsyncs_and_a_bar
     assert measured["µs of CPU a barrier"] == pytest.approx(100)
 
 
-def test_growth_is_that_of_the_largest_over_the_smallest():
+def test_growth_is_that_of_the_worst_size_over_the_smallest():
     results = {
         "W9-1": result("W9-1", records=10, agora_rows=[1.0]),
+        "W9-10": result("W9-10", records=100, agora_rows=[11.0]),
         "W9-30": result("W9-30", records=300, agora_rows=[36.0]),
     }
     measured = {one.target.what: one.measured for one in judged(results)}
@@ -205,7 +207,7 @@ def test_each_target_names_entries_that_there_are():
                 costs={entry.label: [cost(1.0)] for entry in one.entries},
                 refused={},
             )
-            for one in (workload, by_name["W9-1"])
+            for one in (workload, by_name["W9-1"], by_name["W9-10"])
         }
         assert target.figure(full) is not None
 
@@ -276,6 +278,37 @@ def test_an_unknown_workload_is_a_usage_error():
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "unknown workload 'nonsense'" in done.stderr
+
+
+def test_an_unknown_contender_is_a_usage_error_that_lists_those_that_there_are():
+    command = [sys.executable, "-m", "benchmarks", "W4", "--only", "nonsense"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    message = "unknown contender 'nonsense' of these workloads: one of loop, agora rows, agora-etl rows"
+    assert message in done.stderr
+
+
+def test_a_workload_without_the_chosen_contenders_is_left_out():
+    assert [one.name for one in having(selected(["W1"]), ["petl", "loop"])] == ["W1", "W1-quoted"]
+    assert [one.name for one in having(selected(["W1"]), ["petl"])] == ["W1"]
+    with pytest.raises(KeyError, match="fsyncs"):
+        having(selected(["W1"]), ["petl", "fsyncs"])
+
+
+def test_where_nobody_can_be_timed_there_are_no_rounds():
+    assert interleaved({}, 3) == {}
+
+
+def test_contenders_keep_their_compiled_modules(tmp_path):
+    (tmp_path / "compiled.py").write_text("")
+    script = (
+        "from pathlib import Path; from benchmarks.measure import Command, run; import sys\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "run(Command(arguments=[sys.executable, '-c', 'import compiled'], log=here / 'log', directory=here), '')\n"
+    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment, check=True)
+    assert len(list((tmp_path / "__pycache__").iterdir())) == 1
 
 
 def test_an_entry_starts_a_task_or_code_of_its_own():
