@@ -15,6 +15,7 @@ import attrs
 from agora import plugins
 from agora.backpressure import Backpressure
 from agora.config import CheckpointConfig, PipelineConfig, SinkConfig, SourceConfig, StepConfig
+from agora.config.testing.model import ExpectedFailure, ExpectedLetter, PipelineTest
 from agora.state import StateBackend
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
@@ -26,6 +27,9 @@ PLACES: Sequence[tuple[str, str, type[Any]]] = (
     ("Beside any step", "`middlewares = [{ …, KEY = … }]`", StepConfig),
     ("Beside any sink", "`sinks = [{ …, KEY = … }]`", SinkConfig),
     ("Checkpoints", "`checkpoint = { KEY = … }`", CheckpointConfig),
+    ("Tests", "`[[pipelines.NAME.tests]]`; see [testing pipelines](testing-pipelines.md)", PipelineTest),
+    ("A dead letter that a test expects", "`dead_letters = [{ KEY = … }]`", ExpectedLetter),
+    ("A failure that a test expects", "`fails = { KEY = … }`", ExpectedFailure),
 )
 REGISTRIES: Sequence[tuple[str, plugins.Registry]] = (
     ("Sources", plugins.source_registry),
@@ -40,9 +44,10 @@ _IN_A_FILE = [
     (re.compile(pattern), plain)
     for pattern, plain in (
         (r"Literal\[(.*?)\]", lambda found: found[1].replace("'", '"').replace(", ", " | ")),
-        (r"list\[agora\.config\.model\.\w+\]", "list of tables"),
-        (r"\w+Config\b", "table"),
-        (r"Mapping\[str, Any\]", "table"),
+        (r"list\[agora\.config\.(testing\.)?model\.\w+\]", "list of tables"),
+        (r"\w+Config\b|ExpectedFailure\b", "table"),
+        (r"list\[Any\]", "list"),
+        (r"Mapping\[str, (Any|str|pathlib\.Path|list \| str|Mapping\[str, Any\])\]", "table"),
         (r"os\.PathLike\[str\]|pathlib\.Path|\bPath\b", "str"),
         (r"Sequence\[str( \| str)?\]", "list of str"),
         (r"Callable\[\.\.\., Any\]", '"module:name"'),
@@ -112,7 +117,7 @@ def _default(default: Any) -> str:
         return ""
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class; attrs' stubs say a function
         return ""
-    return {True: "`true`", False: "`false`"}.get(default, f"`{default}`")
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
 
 
 if __name__ == "__main__":

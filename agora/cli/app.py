@@ -41,6 +41,7 @@ app.command(_checkpoint)
 for _group, _name, _function, _help in (
     (app, "run", "run:run", "Run a pipeline until its source is exhausted."),
     (app, "explain", "explain:explain", "Show the stages of a pipeline and what delivery they guarantee."),
+    (app, "test", "test:run_tests", "Run the tests that stand in a config file."),
     (_dlq, "list", "dlq:list_letters", "List the dead letters of a pipeline, a line each."),
     (_dlq, "show", "dlq:show_letters", "Show dead letters with all that is known of them."),
     (_dlq, "replay", "dlq:replay_letters", "Send dead letters through the pipeline again."),

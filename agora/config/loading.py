@@ -29,6 +29,7 @@ from agora.config.model import (
 )
 from agora.config.parts import PartReader
 from agora.config.problems import Problem, Problems, found
+from agora.config.testing.model import problems_of_tests
 from agora.config.values import make_converter, structure_options
 from agora.errors import ConfigError
 from agora.plugins import (
@@ -42,7 +43,7 @@ from agora.plugins import (
     tracer_registry,
 )
 
-__all__ = ["FORMAT", "load"]
+__all__ = ["FORMAT", "load", "read_step"]
 
 FORMAT = "agora/1"
 
@@ -71,8 +72,11 @@ class _Document:
     pipelines: dict[str, PipelineConfig]
 
 
-def load(path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None) -> ConfigFile:
-    """Read and check a config file; blocking, no loop needed. `environment` is what `${VAR}` is looked up in.
+def load(
+    path: str | os.PathLike[str], *, environment: Mapping[str, str] | None = None, only: str | None = None
+) -> ConfigFile:
+    """Read and check a config file; blocking, no loop needed. `environment` is what `${VAR}` is looked up in;
+    with `only`, no other pipeline than this one is looked at.
 
     Modules that the file imports are imported. Raises `ConfigError` with every problem of the file in
     `.problems`, each with the file, the path of the key, what was expected and what was found.
@@ -80,13 +84,18 @@ def load(path: str | os.PathLike[str], *, environment: Mapping[str, str] | None 
     file = Path(path)
     interpolation = Interpolation(os.environ if environment is None else environment)
     try:
-        document = _structure(_read(file), file, interpolation)
+        document = _structure(_without_others(_read(file), only), file, interpolation)
     except Problems as error:
         # The cause is left out: it may hold values of the environment.
         raise ConfigError(
             *dict.fromkeys(interpolation.redact(f"{file}: {problem}") for problem in error.problems)
         ) from None
     return ConfigFile(path=file, pipelines=document.pipelines, redact=interpolation.redact)
+
+
+def read_step(table: Mapping[str, Any], directory: Path) -> StepConfig:
+    """A step of a table as in `middlewares`, of a file in `directory`. Raises `Problems`."""
+    return _converter(directory).structure(table, StepConfig)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -101,11 +110,38 @@ def _read(file: Path) -> dict[str, Any]:
         raise Problems.one(f"is no TOML: {error}") from None
 
 
+def _without_others(raw: dict[str, Any], only: str | None) -> dict[str, Any]:
+    pipelines = raw.get("pipelines")
+    if not isinstance(pipelines, dict) or only not in pipelines:
+        return raw
+    return {**raw, "pipelines": {only: pipelines[only]}}
+
+
+def _filled(raw: dict[str, Any], interpolation: Interpolation) -> dict[str, Any]:
+    """With variables filled in, but for tests: their texts are data, and a run needs no variable of theirs."""
+    kept: dict[str, Any] = {}
+    pipelines = raw.get("pipelines")
+    if isinstance(pipelines, dict):
+        kept = {name: at["tests"] for name, at in pipelines.items() if isinstance(at, dict) and "tests" in at}
+        bare = {name: _without_tests(at) for name, at in pipelines.items()}
+        raw = {**raw, "pipelines": bare}
+    table: dict[str, Any] = interpolation.fill(raw)
+    for name, tests in kept.items():
+        table["pipelines"][name]["tests"] = tests
+    return table
+
+
+def _without_tests(pipeline: Any) -> Any:
+    if not isinstance(pipeline, dict):
+        return pipeline
+    return {key: value for key, value in pipeline.items() if key != "tests"}
+
+
 def _structure(raw: dict[str, Any], file: Path, interpolation: Interpolation) -> _Document:
     if raw.get("format") != FORMAT:
         what = f"found {found(raw['format'])}" if "format" in raw else "and there is none"
         raise Problems.one(f'expected "{FORMAT}", {what}', "format")
-    table = interpolation.fill(raw)
+    table = _filled(raw, interpolation)
     problems = [Problem(path, message) for path, message in interpolation.problems]
     unfilled = {problem.path for problem in problems}
     try:
@@ -189,6 +225,7 @@ def _pipeline_hook(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
                 problems.append(Problem(key if isinstance(key, tuple) else (key,), _NO_STATE))
         if not config.sinks:
             problems.append(Problem(("sinks",), "expected at least one sink, found none"))
+        problems += problems_of_tests(config.tests, value.get("tests", ()), len(config.sinks))
         if problems:
             raise Problems(*problems)
         return config

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import attrs
 
 from agora.config.parts import Part
+from agora.config.testing.model import PipelineTest
 from agora.errors import ConfigError
 from agora.middlewares.step import Policy
 from agora.plugins import nearest
@@ -144,6 +145,9 @@ class PipelineConfig:
     linger: float | None = attrs.field(default=None, metadata={"doc": "seconds a part-filled batch may wait"})
     require: Literal["exactly_once"] | None = attrs.field(
         default=None, metadata={"doc": "refuse a pipeline that can't give it"}
+    )
+    tests: list[PipelineTest] = attrs.field(
+        factory=list, metadata={"doc": "inputs and what the pipeline makes of them, for `agora test`"}
     )
 
 

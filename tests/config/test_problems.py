@@ -67,7 +67,7 @@ def test_the_frame_of_the_file(problems, text, expected):
             in_pipeline("batchsize = 5"),
             "pipelines.orders.batchsize: unknown key; did you mean 'batch_size'? known: "
             "backpressure, batch_size, checkpoint, dlq, linger, max_dead_letters, middlewares, require, "
-            "sinks, source, state, tracer",
+            "sinks, source, state, tests, tracer",
         ),
         (f'[pipelines."my orders"]\n{SOURCE}{SINK}x = 1', 'pipelines."my orders".x: unknown key; '),
         (f"[pipelines.orders]\n{SINK}", "pipelines.orders.source: missing; expected a table"),
