@@ -1,7 +1,7 @@
 """Rows of CSV fields into records, letters for those that can't become one."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["CsvParser", "Dialect"]
 
 _HEADER = 64 * 1024
-_FEW = 16
 _BOM = "\ufeff"
 
 
@@ -49,24 +48,42 @@ class Dialect:
     """The types as they were given."""
 
 
+@attrs.frozen
+class _Builder:
+    """Makes records of rows; any exception where one of them can't be."""
+
+    all: Callable[[Iterable[Any]], list[Record]]
+    add: Callable[[Iterator[Any], list[Record]], None]
+    """Appends them one by one: those before the culprit are kept, at a twentieth more time."""
+
+
 def _builder(
-    names: Sequence[str], types: Mapping[str, Conversion]
-) -> Callable[[Iterable[Any]], list[Record]]:
+    names: Sequence[str], types: Mapping[str, Conversion], schema: Conversion | None = None
+) -> _Builder:
     """`[{"id": v0, "amount": c1(v1)} for [v0, v1] in rows]`: written out, half the time of `dict(zip(…))`.
 
     A row of another length raises `ValueError`.
     """
     scope: dict[str, Any] = {f"c{index}": types[name] for index, name in enumerate(names) if name in types}
+    scope["schema"] = schema
     items = (
         f"{name!r}: c{index}(v{index})" if name in types else f"{name!r}: v{index}"
         for index, name in enumerate(names)
     )
     variables = ", ".join(f"v{index}" for index in range(len(names)))
-    exec(  # noqa: S102 - names get in as literals only, made by repr
-        f"def build(rows):\n    return [{{{', '.join(items)}}} for [{variables}] in rows]", scope
-    )
-    build: Callable[[Iterable[Any]], list[Record]] = scope["build"]
-    return build
+    record = f"{{{', '.join(items)}}}"
+    if schema is not None:
+        record = f"schema({record})"
+    code = f"""
+def build_all(rows):
+    return [{record} for [{variables}] in rows]
+
+def add(rows, records):
+    for [{variables}] in rows:
+        records.append({record})
+"""
+    exec(code, scope)  # noqa: S102 - names get in as literals only, made by repr
+    return _Builder(scope["build_all"], scope["add"])
 
 
 class CsvParser:
@@ -80,9 +97,10 @@ class CsvParser:
         self._dialect = dialect
         self._encoding = encoding
         self._names = names
-        self._plain = _builder(names, {})
-        self._build = _builder(names, dialect.types)
+        self._plain = _builder(names, {}).all
+        self._builder = _builder(names, dialect.types, dialect.schema)
         self._at_once = True
+        self._sound = True
         self._cut: Callable[[bytes], ParsedColumns | None] | None = None
 
     @classmethod
@@ -130,15 +148,17 @@ class CsvParser:
         decoded, used = decode(data, self._encoding, final=final)
         text = Text(decoded if final else decoded[: whole_lines(decoded)], self._encoding)
         with field_limit_lifted():
-            records = self._records_at_once(text)
-            entries = self._entries(text.text, final=final) if records is None else _one_a_line(len(records))
+            built = self._built_at_once(text)
+            entries = (
+                self._entries(text.text, final=final) if built is None else _one_a_line(len(built.records))
+            )
         done = len(text.text) if entries.complete else text.after_lines(entries.whole)
         rest = Text(decoded[done:], self._encoding)
         consumed = used - rest.offset(len(rest.text))
         unended = final and entries.complete and bool(text.text) and not text.text.endswith(("\n", "\r"))
         lines = entries.whole - unended
         piece = _Piece(self, text, entries, offset, line)
-        rows, malformed = piece.records() if records is None else (records, [])
+        rows, malformed = piece.judged(piece.built() if built is None else built)
         entries.rows = []  # the block outlives its fields
 
         def place(n: int) -> tuple[int, int]:
@@ -164,16 +184,43 @@ class CsvParser:
         names, delimiter = self._names, self._dialect.delimiter
         return lambda data: columns_of(data, names, delimiter, casts)
 
-    def _records_at_once(self, text: Text) -> list[Record] | None:
-        """All of them if each line is one, and all is in order."""
+    def _built_at_once(self, text: Text) -> "_Built | None":
+        """All records if each line is one, and all can be decoded."""
         if not self._at_once or not text.is_clean():
             return None
-        rows, lines = rows_at_once(text.text, self._dialect.delimiter)
-        try:
-            records = self.build(rows)
-        except Exception:  # noqa: BLE001 - a conversion may raise anything; the plain way finds the culprit
+        delimiter = self._dialect.delimiter
+        rows, lines = rows_at_once(text.text, delimiter)
+        if self._sound:
+            try:
+                records = self._builder.all(rows)
+            except Exception:  # noqa: BLE001 - a conversion may raise anything; from here on the culprits are found
+                self._sound = False
+                rows, lines = rows_at_once(text.text, delimiter)
+            else:
+                return _Built(records) if len(records) == lines else None
+        built = self.built(rows, lines)
+        if len(built.records) != lines:
             return None
-        return records if len(records) == lines else None
+        for index in built.culprits:  # of one line each, since each line was one row
+            line = text.text[text.after_lines(index) : text.after_lines(index + 1)]
+            entries = rows_one_by_one(line, delimiter, final=True)
+            if not entries.rows or isinstance(entries.rows[0], Fault):
+                return None
+            built.culprits[index] = entries.rows[0]
+        return built
+
+    def built(self, rows: Iterator[Any], most: int) -> "_Built":
+        """A record of each row but the culprits, which are left out and told; more than `most` ends it."""
+        built = _Built([])
+        while len(built.records) <= most:
+            try:
+                self._builder.add(rows, built.records)
+            except Exception:  # noqa: BLE001 - as above
+                built.culprits[len(built.records)] = None
+                built.records.append(None)
+            else:
+                break
+        return built
 
     def _entries(self, text: str, *, final: bool) -> Entries:
         delimiter = self._dialect.delimiter
@@ -182,12 +229,6 @@ class CsvParser:
         entries = rows_one_by_one(text, delimiter, final=final)
         self._at_once = len(entries.rows) == entries.whole
         return entries
-
-    def build(self, rows: Iterable[Any]) -> list[Record]:
-        """Records of rows that are all in order; any exception where one isn't."""
-        records = self._build(rows)
-        schema = self._dialect.schema
-        return records if schema is None else [schema(record) for record in records]
 
     def record(self, row: Any, raw: str | bytes, place: str) -> Record:
         """The record of one row, or why there is none."""
@@ -212,6 +253,15 @@ class CsvParser:
         return self.record(entries.rows[0], raw, place)
 
 
+@attrs.define
+class _Built:
+    """Records of rows, and nothing in the places of those that are still to be judged."""
+
+    records: list[Record]
+    culprits: dict[int, Any] = attrs.field(factory=dict)
+    """Index → fields."""
+
+
 @attrs.frozen
 class _Piece:
     parser: CsvParser
@@ -220,21 +270,26 @@ class _Piece:
     offset: int
     line: int
 
-    def records(self) -> tuple[list[Record], list[int]]:
-        count = len(self.entries.rows)
-        rows = list(
-            chain.from_iterable(self._few(start, min(start + _FEW, count)) for start in range(0, count, _FEW))
-        )
-        return rows, [index for index, row in enumerate(rows) if isinstance(row, Malformed)]
+    def built(self) -> _Built:
+        """Of the entries."""
+        rows = self.entries.rows
+        built = self.parser.built(iter(rows), len(rows))
+        built.culprits = {index: rows[index] for index in {*built.culprits, *self._undecodable()}}
+        return built
 
-    def _few(self, start: int, stop: int) -> list[Record]:
-        """One at a time only if there is a culprit among them: one in a block mustn't slow down all."""
-        if self.text.is_clean(self._span(start)[0], self._span(stop - 1)[1]):
-            try:
-                return self.parser.build(self.entries.rows[start:stop])
-            except Exception:  # noqa: BLE001, S110 - any conversion may raise anything; the culprit is found below
-                pass
-        return [self._record(index, self.entries.rows[index]) for index in range(start, stop)]
+    def judged(self, built: _Built) -> tuple[list[Record], list[int]]:
+        """The records, culprits judged one by one; and which are none."""
+        for index, row in built.culprits.items():
+            built.records[index] = self._record(index, row)
+        malformed = [index for index in built.culprits if isinstance(built.records[index], Malformed)]
+        return built.records, sorted(malformed)
+
+    def _undecodable(self) -> Iterator[int]:
+        """Rows with bytes that couldn't be decoded."""
+        for character in self.text.undecoded():
+            index = bisect_right(self.entries.ends, bisect_right(self.text.line_ends, character))
+            if index < len(self.entries.rows):
+                yield index
 
     def original(self, index: int) -> Record:
         start, stop = self._span(index)

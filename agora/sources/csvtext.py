@@ -198,6 +198,10 @@ class Text:
             return False
         return True
 
+    def undecoded(self) -> Iterator[int]:
+        """Places of what couldn't be decoded: of the first character of each run."""
+        return iter(()) if self.text.isascii() else (found.start() for found in _MARKS.finditer(self.text))
+
     def raw(self, start: int, stop: int) -> str | bytes:
         """Without its line end; bytes where it couldn't be decoded."""
         if not self.is_clean(start, stop):
