@@ -28,8 +28,7 @@ from agora.config.model import (
     TracerConfig,
 )
 from agora.config.parts import PartReader
-from agora.config.problems import Problem, Problems, found
-from agora.config.testing.model import problems_of_tests
+from agora.config.problems import Problem, Problems, found, problems_of
 from agora.config.values import make_converter, structure_options
 from agora.errors import ConfigError
 from agora.plugins import (
@@ -225,12 +224,29 @@ def _pipeline_hook(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
                 problems.append(Problem(key if isinstance(key, tuple) else (key,), _NO_STATE))
         if not config.sinks:
             problems.append(Problem(("sinks",), "expected at least one sink, found none"))
-        problems += problems_of_tests(config.tests, value.get("tests", ()), len(config.sinks))
+        if config.tests:
+            try:
+                config = attrs.evolve(config, tests=_tests(converter, config))
+            except Problems as error:
+                problems += error.problems
         if problems:
             raise Problems(*problems)
         return config
 
     return structure
+
+
+def _tests(converter: cattrs.Converter, config: PipelineConfig) -> list[Any]:
+    from agora.config.testing.model import PipelineTest, problems_of_tests  # noqa: PLC0415  - most files have none
+
+    try:
+        tests = converter.structure(config.tests, list[PipelineTest])
+    except Exception as error:
+        raise Problems(*problems_of(error, ("tests",))) from error
+    problems = list(problems_of_tests(tests, config.tests, len(config.sinks)))
+    if problems:
+        raise Problems(*problems)
+    return tests
 
 
 _NO_STATE = 'needs the pipeline\'s state, and there is none; add state = { type = "sqlite", path = "…" }'

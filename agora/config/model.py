@@ -11,7 +11,6 @@ from typing import Any, Literal
 import attrs
 
 from agora.config.parts import Part
-from agora.config.testing.model import PipelineTest
 from agora.errors import ConfigError
 from agora.middlewares.step import Policy
 from agora.plugins import nearest
@@ -146,9 +145,10 @@ class PipelineConfig:
     require: Literal["exactly_once"] | None = attrs.field(
         default=None, metadata={"doc": "refuse a pipeline that can't give it"}
     )
-    tests: list[PipelineTest] = attrs.field(
-        factory=list, metadata={"doc": "inputs and what the pipeline makes of them, for `agora test`"}
+    tests: list[Any] = attrs.field(
+        factory=list, metadata={"doc": "tables: inputs and what the pipeline makes of them, for `agora test`"}
     )
+    """Each a `PipelineTest`, which a file without tests doesn't import."""
 
 
 @attrs.frozen(kw_only=True)

@@ -77,7 +77,7 @@ def prepare(config: ConfigFile, pipeline: str, index: int, directory: Path) -> P
     Raises `ConfigError` for what the pipeline refuses, and for what the test says of parts that there aren't.
     """
     real = build(config, pipeline)
-    test = config.pipelines[pipeline].tests[index]
+    test: PipelineTest = config.pipelines[pipeline].tests[index]
     making = _Making(config=config, pipeline=pipeline, test=test, real=real, directory=directory)
     try:
         return making.prepared()
