@@ -1,0 +1,24 @@
+"""Laws: what every part of a kind must keep to, searched for a counterexample by Hypothesis.
+
+One check a kind of part, each a plain function for an ordinary test. `LawBroken` says which law is broken, and gives
+the smallest counterexample found as a test to paste.
+"""
+
+from typing import TYPE_CHECKING
+
+from agora.lazily import lazily
+from agora.testing.needs import require_hypothesis
+
+if TYPE_CHECKING:
+    from agora.testing.laws.base import Law, LawBroken
+
+__all__ = ["Law", "LawBroken"]
+
+_MODULES = {
+    "Law": ".base",
+    "LawBroken": ".base",
+}
+
+require_hypothesis("the laws")
+
+__getattr__, __dir__ = lazily(__name__, _MODULES)
