@@ -94,8 +94,15 @@ def _to(value: Any, depth: int) -> Json:  # noqa: PLR0911 - one return a kind, t
 
 
 def _mapping(value: Mapping[Any, Any], depth: int) -> Json:
-    if _TAG not in value and all(type(key) is str and (key.isascii() or _is_text(key)) for key in value):
-        return {key: _to(item, depth) for key, item in value.items()}
+    if _TAG not in value:
+        fields: dict[str, Json] = {}
+        for key, item in value.items():
+            if type(key) is not str or not (key.isascii() or _is_text(key)):
+                break
+            # What most fields are is answered here: a call less for each.
+            fields[key] = item if type(item) is str and item.isascii() else _to(item, depth)
+        else:
+            return fields
     return {_TAG: "dict", "v": [[_to(key, depth), _to(item, depth)] for key, item in value.items()]}
 
 

@@ -7,6 +7,7 @@ the spot while the source's generator is suspended in a fetch. The awaiting half
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import compress
 
 import attrs
 import trio
@@ -22,7 +23,7 @@ from agora.sources.base import Block
 __all__ = ["Intake", "IntakeOptions"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class IntakeOptions:
     """What decides where batches end."""
 
@@ -37,7 +38,7 @@ class IntakeOptions:
     malformed_policy: Policy
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Intake:
     """Takes what the source gives, sends batches on. One object a run."""
 
@@ -299,5 +300,7 @@ class Intake:
                 batch.remove([row for row in malformed if row < position], [batch.rows[row] for row in good])
                 return
             batch.failures.append(failure)
-        bad = set(malformed)
-        batch.remove(malformed, [row for position, row in enumerate(batch.rows) if position not in bad])
+        read = bytearray(b"\1") * len(batch.rows)
+        for position in malformed:
+            read[position] = 0
+        batch.remove(malformed, list(compress(batch.rows, read)))

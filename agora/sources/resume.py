@@ -89,9 +89,10 @@ class FilePosition:
     ) -> "FilePosition":
         """With other names of the same files; and with other `finished` files."""
         others = self.finished if finished is None else finished
-        return attrs.evolve(
-            self, name=name(self.name), finished={name(file): size for file, size in others.items()}
-        )
+        own, theirs = name(self.name), {name(file): size for file, size in others.items()}
+        if own == self.name and theirs == self.finished:
+            return self
+        return attrs.evolve(self, name=own, finished=theirs)
 
     def to_json(self) -> Position:
         """Written out: a tenth of what `attrs.asdict` takes, and each letter of a row has a position."""

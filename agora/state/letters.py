@@ -20,6 +20,7 @@ from agora.state.transaction import describe, opened
 
 __all__ = ["StateDLQSink"]
 
+_FIELDS = tuple(field.name for field in attrs.fields(DLQRecord))
 _OTHERS = "dlq.other"
 _ID = re.compile(
     r"(?P<pipeline>.+):(?P<ordinal>[0-9]{1,20})(?:\.(?P<nth>[0-9]{1,10}))?:(?P<digest>[0-9a-f]{12})",
@@ -194,7 +195,7 @@ def _ordinal(letter: DLQRecord) -> int:
 
 
 def _encode(letter: DLQRecord) -> bytes:
-    fields = {field.name: getattr(letter, field.name) for field in attrs.fields(DLQRecord)}
+    fields = {name: getattr(letter, name) for name in _FIELDS}
     if isinstance(letter.entry, Entry):
         fields["entry"] = entry_fields(letter.entry)
     return tagged.encode(fields)
