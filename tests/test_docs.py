@@ -6,15 +6,22 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import attrs
 import pytest
 
+from agora import plugins
+from agora.config import build, load
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-_BLOCK = re.compile(r"(?:<!-- (?P<mark>[^>]*) -->\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(r"(?:^<!-- (?P<mark>[^>\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+_MARK = re.compile(r"(file|same as): \S+|not run: \S.+|")
+_KINDS = {"python", "text", "console", "sh", "toml", "csv"}
+_FORMAT = 'format = "agora/1"\n'
 _VARYING = [
     (re.compile(r"\b[0-9a-f]{16}\b"), "RUN"),
     (re.compile(r"(?<=:)[0-9a-f]{12}\b"), "LETTER"),
@@ -43,6 +50,7 @@ def blocks_of(page: Path) -> list[Block]:
             text.count("\n", 0, found.start("text")),
         )
         for found in _BLOCK.finditer(text)
+        if found["kind"]
     ]
 
 
@@ -60,49 +68,148 @@ def run_python(block: Block, page: Path, names: dict[str, object]) -> str:
     return out.getvalue()
 
 
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would type it, with this environment's `agora`, and nobody at the keyboard."""
+    return subprocess.run(
+        command,
+        shell=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def run_console(block: Block) -> None:
     """Each `$ command`, and what stands under it."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
+    first, *parts = re.split(r"^\$ ", block.text, flags=re.M)
+    assert first == "", f"a console block begins with a command, not with {first!r}"
+    for part in parts:
         command, _, expected = part.partition("\n")
-        if command.startswith("agora "):
-            command = f"{sys.executable} -m {command}"
-        done = subprocess.run(
-            command,
-            shell=True,
-            check=False,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert steady(done.stdout) == steady(expected), command
+        assert steady(shell(command).stdout) == steady(expected), command
+
+
+def run_sh(block: Block) -> None:
+    """Each line, or what a backslash joins to it, is a command that has to succeed."""
+    for command in block.text.replace("\\\n", "").splitlines():
+        done = shell(command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}"
+
+
+def check_toml(text: str, path: Path) -> None:
+    """A config file is one whose pipelines can be built; of what a distribution declares, the groups must exist."""
+    if text.startswith(_FORMAT):
+        path.write_text(text)
+        config = load(path)
+        for name in config.pipelines:
+            assert build(config, name).name == name
+        return
+    groups = tomllib.loads(text)["project"]["entry-points"]
+    registries = [each.group for each in vars(plugins).values() if isinstance(each, plugins.Registry)]
+    assert groups.keys() <= {*registries}, "no such group"
+
+
+@attrs.define
+class Reader:
+    """Goes through a page from top to bottom, in one directory and one Python module."""
+
+    page: Path
+    directory: Path
+    names: dict[str, object] = attrs.field(factory=lambda: {"__name__": "page"})
+    said: str | None = None
+    """What the last Python block printed."""
+
+    def read(self, block: Block) -> None:
+        assert block.kind in _KINDS, f"nothing checks a block of the kind {block.kind!r}"
+        assert _MARK.fullmatch(block.mark), f"{block.mark!r} is no mark of tests/test_docs.py"
+        mark, _, value = block.mark.partition(": ")
+        if mark == "not run":
+            return
+        if mark == "same as":
+            assert block.text == (ROOT / value).read_text(), f"isn't {value}"
+        elif mark == "file":
+            (self.directory / value).write_text(block.text)
+        elif block.kind == "python":
+            self.said = run_python(block, self.page, self.names)
+        elif block.kind == "text":
+            assert self.said == block.text, "not what was printed"
+        elif block.kind == "console":
+            run_console(block)
+        elif block.kind == "sh":
+            run_sh(block)
+        else:
+            assert block.kind == "toml", "a file needs a name"
+        if block.kind == "toml" and mark != "same as":
+            check_toml(block.text, self.directory / (value or "pipeline.toml"))
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    """An empty directory to work in, with what the README's clone has; nothing of a page is left behind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "examples/orders").mkdir(parents=True)
+    for name in ("orders.csv", "steps.py", "pipeline.toml"):
+        (tmp_path / "examples/orders" / name).write_bytes((ROOT / "examples/orders" / name).read_bytes())
+    (tmp_path / "orders.csv").write_text("id,amount\n1,900\n2,3\n")
+    before, modules = dict(os.environ), set(sys.modules)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    yield tmp_path
+    os.environ.clear()
+    os.environ.update(before)
+    for name in set(sys.modules) - modules:
+        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_shows_is_what_happens(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").mkdir()
-    for name in ("orders.csv", "steps.py", "pipeline.toml"):
-        copy = tmp_path / "examples/orders" / name
-        copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes((ROOT / "examples/orders" / name).read_bytes())
-    (tmp_path / "orders.csv").write_text("id,amount\n1,900\n2,3\n")
-    names: dict[str, object] = {"__name__": "page"}
-    said = ""
+def test_what_a_page_shows_is_what_happens(page, directory):
+    reader = Reader(page, directory)
     for block in blocks_of(page):
-        if block.mark.startswith("file: "):
-            (tmp_path / block.mark.removeprefix("file: ")).write_text(block.text)
-        elif block.mark.startswith("same as: "):
-            assert block.text == (ROOT / block.mark.removeprefix("same as: ")).read_text()
-        elif block.mark == "not run":
-            pass
-        elif block.kind == "python":
-            said = run_python(block, page, names)
-        elif block.kind == "text":
-            assert said == block.text, f"{page.name}, line {block.line}"
-        elif block.kind == "console":
-            run_console(block)
+        try:
+            reader.read(block)
+        except Exception as error:
+            error.add_note(f"{page.name}, line {block.line + 1}")
+            raise
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_block_is_overlooked(page):
+    """Each fence opens or closes a block that the test above knows, or one without a language: a drawing."""
+    text = page.read_text()
+    fences = re.findall(r"^[ >]*(?:```|~~~).*$", text, re.M)
+    assert len(fences) == 2 * len(_BLOCK.findall(text))
+
+
+@pytest.mark.parametrize(
+    ("block", "complaint"),
+    [
+        ("```pytohn\n```", "nothing checks"),
+        ("<!-- not run -->\n```sh\nfalse\n```", "is no mark"),
+        ("<!-- not run: -->\n```sh\nfalse\n```", "is no mark"),
+        ("<!-- not running: because -->\n```sh\nfalse\n```", "is no mark"),
+        ("```sh\nfalse\n```", "false"),
+        ("```sh\nexit 3 # comment\n```", "exit 3"),
+        ("```console\n$ echo 5\n6\n```", "echo 5"),
+        ("```console\necho 5\n```", "begins with a command"),
+        ("```python\nprint(5)\n```\n```text\n6\n```", "not what was printed"),
+        ("```text\n6\n```", "not what was printed"),
+        ("```csv\n6\n```", "a file needs a name"),
+        ("<!-- same as: README.md -->\n```text\n6\n```", "isn't README.md"),
+        ('```toml\nformat = "agora/1"\n```', "pipelines: missing"),
+        ('```toml\n[project.entry-points."agora.sinsk"]\n```', "no such group"),
+        ("```python\nraise ValueError(5)\n```", "5"),
+        ("<!-- not shown:\n```python\nraise ValueError(5)\n```\n-->", "5"),
+    ],
+)
+def test_a_block_that_isnt_true_is_found(block, complaint, directory):
+    page = directory / "page.md"
+    page.write_text(f"# Page\n\n{block}\n")
+    reader = Reader(page, directory)
+    with pytest.raises(Exception, match=re.escape(complaint)):
+        for each in blocks_of(page):
+            reader.read(each)
 
 
 def test_links_between_pages_lead_somewhere():
