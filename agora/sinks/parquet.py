@@ -1,8 +1,8 @@
 """Parquet: typed columns, for analysis.
 
-With checkpoints a directory of parts of a useful size, never a part a checkpoint (`PartDirectory`); without,
-the very same is made beside the target and takes its place at the end, as a directory or, for a name in
-`.parquet`, one file.
+With checkpoints a directory of parts of a useful size, never a part a checkpoint (`PartDirectory`). Without,
+parts are made beside the target and take its place at the end (`StraightParts`), as a directory or, for a name
+in `.parquet`, one file.
 """
 
 import os
@@ -21,6 +21,7 @@ from agora.records import Json, Record
 from agora.sinks.options import IF_EXISTS
 from agora.sinks.parts import PartDirectory, next_number, part_name
 from agora.sinks.spool import write_part
+from agora.sinks.straightparts import StraightParts
 from agora.sinks.target import IfExists, as_path
 
 __all__ = ["ParquetSink"]
@@ -87,8 +88,8 @@ class ParquetSink:
     )
     if_exists: IfExists | None = attrs.field(default=None, kw_only=True, metadata=IF_EXISTS)
     _policy: IfExists | None = attrs.field(init=False, default=None)  # `if_exists` of this run
-    _parts: PartDirectory | None = attrs.field(init=False, default=None)
-    _work: Path | None = attrs.field(init=False, default=None)  # beside the target, without checkpoints
+    _parts: PartDirectory | None = attrs.field(init=False, default=None)  # with checkpoints
+    _straight: StraightParts | None = attrs.field(init=False, default=None)  # without
 
     @property
     def target(self) -> str:
@@ -106,38 +107,40 @@ class ParquetSink:
         self._policy = "append" if context.replay and not context.transactional else self.if_exists
         target = _absolute(self.path)
         await seam.current().in_thread(self._check_target, target, context.transactional)
-        self._work = None
-        policy: IfExists = self._policy or "error"
+        self._parts = self._straight = None
         if not context.transactional:
-            self._work = target.with_name(f".{target.name}.{seam.current().random_id()}.tmp")
-            policy = "error"
+            work = target.with_name(f".{target.name}.{seam.current().random_id()}.tmp")
+            part_rows = 1 << 62 if self._single else self.part_rows
+            self._straight = StraightParts(work, self.schema, part_rows, self.compression)
+            return
         self._parts = PartDirectory(
-            path=self._work or target,
+            path=target,
             shown=str(self.path),
             given_schema=self.schema,
-            part_rows=1 << 62 if self._single else self.part_rows,
+            part_rows=self.part_rows,
             compression=self.compression,
-            if_exists=policy,
+            if_exists=self._policy or "error",
         )
         await self._parts.open(context)
 
     async def write(self, records: Sequence[Record]) -> None:
         """`RecordsRejected` for those that don't fit the schema, having accepted all others."""
         await trio.lowlevel.checkpoint()
-        rejected = await self._open_parts.write(records)
+        rejected = await self._taking.write(records)
         if rejected:
             raise RecordsRejected(rejected)
 
     async def write_columns(self, record_batch: pa.RecordBatch) -> None:
         """The same for rows in columns, whose types are kept where the schema isn't settled yet."""
         await trio.lowlevel.checkpoint()
-        rejected = await self._open_parts.write_columns(record_batch)
+        rejected = await self._taking.write_columns(record_batch)
         if rejected:
             raise RecordsRejected(rejected)
 
     async def finish(self) -> None:
         await trio.lowlevel.checkpoint()
-        self._open_parts.finish()
+        if self._straight is None:
+            self._open_parts.finish()
 
     async def prepare(self) -> Json:
         return await self._open_parts.prepare()
@@ -153,36 +156,39 @@ class ParquetSink:
         await self._open_parts.restart(token)
 
     async def publish(self) -> None:
-        parts = self._open_parts
-        parts.finish()
-        await parts.commit(await parts.prepare())
-        await parts.close()
-        if self._work is not None:
-            await seam.current().in_thread(self._publish, self._work, _absolute(self.path))
+        straight = self._straight
+        if straight is None:
+            raise trio.ClosedResourceError(f"{self.target} isn't open for a run without checkpoints")
+        await straight.finish()
+        await seam.current().in_thread(self._publish, straight.path, _absolute(self.path))
 
     async def close(self) -> None:
         """Discards what is neither prepared nor published."""
         if self._parts is not None:
             await self._parts.close()
-        if self._work is not None:
-            await seam.current().in_thread(seam.current().files.remove_tree, self._work)
+        elif self._straight is not None:
+            await self._straight.close()
         else:
             await trio.lowlevel.checkpoint()
 
     @property
     def _single(self) -> bool:
-        return self._work is not None and self.path.suffix == ".parquet"
+        return self.path.suffix == ".parquet"
 
     @property
     def _open_parts(self) -> PartDirectory:
         if self._parts is None:
-            raise trio.ClosedResourceError(f"{self.target} isn't open")
+            raise trio.ClosedResourceError(f"{self.target} isn't open for a run with checkpoints")
         return self._parts
+
+    @property
+    def _taking(self) -> PartDirectory | StraightParts:
+        return self._open_parts if self._straight is None else self._straight
 
     # --- blocking ---
 
     def _check_target(self, target: Path, transactional: bool) -> None:
-        single = not transactional and target.suffix == ".parquet"
+        single = not transactional and self._single
         if single and target.is_dir():
             raise ConfigError(
                 f"{self.path} is a directory: without checkpoints a name in .parquet is one file"

@@ -6,20 +6,14 @@ in a file that is appended and cut back like any other, until there are enough o
 """
 
 import contextlib
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from agora import seam
+from agora.sinks.partfile import GROUP_BYTES, GROUP_ROWS, PartFile
 
 __all__ = ["packed", "write_part"]
-
-_GROUP_ROWS = 128 * 1024
-_GROUP_BYTES = 64 * 1024 * 1024
 
 
 def packed(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
@@ -31,49 +25,35 @@ def packed(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> bytes:
     return bytes(buffer.getvalue())
 
 
-class _Out(io.RawIOBase):
-    """The file as pyarrow is to see it: every write whole, and through the seam."""
-
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle = handle
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        seam.current().files.write(self._handle, data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._handle.tell()
-
-
 def write_part(spool: Path | None, part: Path, schema: pa.Schema, compression: str) -> int:
     """Blocking. The spool's rows (none without one) as a durable Parquet file; its size in bytes."""
-    files = seam.current().files
-    with contextlib.closing(files.open(part, "w+b")) as handle:
-        with pq.ParquetWriter(pa.PythonFile(_Out(handle), "w"), schema, compression=compression) as writer:
-            for group in _groups(spool):
-                writer.write_table(pa.Table.from_batches(group, schema), row_group_size=_GROUP_ROWS)
-        files.fsync(handle)
-    return part.stat().st_size
+    file = PartFile(part, schema, compression)
+    try:
+        with contextlib.closing(_batches(spool)) as batches:
+            for group in _groups(batches):
+                file.write(group)
+        return file.finish()
+    finally:
+        file.discard()
 
 
-def _groups(spool: Path | None) -> Iterator[list[pa.RecordBatch]]:
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]:
     """Batches for one row group after the other."""
     group: list[pa.RecordBatch] = []
     rows = size = 0
-    for batch in _batches(spool) if spool is not None else ():
+    for batch in batches:
         group.append(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
-        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             yield group
             group, rows, size = [], 0, 0
     if group:
         yield group
 
 
-def _batches(spool: Path) -> Iterator[pa.RecordBatch]:
+def _batches(spool: Path | None) -> Generator[pa.RecordBatch]:
+    if spool is None:
+        return
     with pa.OSFile(str(spool), "rb") as content:
         while content.tell() < content.size():
             with pa.ipc.open_stream(content) as stream:

@@ -34,12 +34,13 @@ def contents(path: Path) -> bytes | None:
 async def run(sink: Any, context: Any, saved: list[Any]) -> None:
     try:
         await sink.open(context)
-        saved.append(await sink.prepare())
+        if context.transactional:
+            saved.append(await sink.prepare())
         for start in range(0, 12, 3):
             await sink.write(RECORDS[start : start + 3])
-            token = await sink.prepare()
-            saved.append(token)
-            await sink.commit(token)
+            if context.transactional:
+                saved.append(await sink.prepare())
+                await sink.commit(saved[-1])
         if not context.transactional:
             await sink.publish()
     finally:
@@ -82,6 +83,6 @@ async def test_cancelled_at_any_checkpoint_nothing_is_left_open_and_recovery_res
                 assert lines == 3 * (len(saved) - 1)
             await again.close()
         if not scope.cancelled_caught:
-            assert number > 8
+            assert number > 7
             return
     pytest.fail("the run never got through")
