@@ -240,6 +240,9 @@ class Lease:
     """Whether the holder before wasn't proven dead: it may wake and write to what it has open."""
     inherited: frozenset[str]
     """Names of the sinks that runs before this one left with what may not be committed."""
+    _released: bool = attrs.field(default=False, init=False)
+    _writing: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    """A renewal that is under way when the lease is given back must not come behind that."""
 
     @property
     def fence(self) -> int:
@@ -251,20 +254,20 @@ class Lease:
         self._holder = attrs.evolve(self._holder, unsettled=sorted(unsettled))
 
     async def keep(self) -> None:
-        """Renew until cancelled. `PipelineBusy`: a later runner has taken over; `StateError`: renewing failed
-        for long."""
-        while True:
+        """Renew until cancelled or released. `PipelineBusy`: a later runner has taken over; `StateError`: renewing
+        failed for long."""
+        while not self._released:
             await agora.seam.current().sleep(self._times.renew)
             await self.renew()
 
     async def renew(self) -> None:
-        """Renew now; retried while it fails, for as long as a watcher would wait. Errors as of `keep`."""
+        """Renew now, unless it is released; retried while it fails, for as long as a watcher would wait. Errors as
+        of `keep`."""
         seam = agora.seam.current()
-        while True:
+        while not self._released:
             began = seam.monotonic()
-            self._holder = attrs.evolve(self._holder, renewed=seam.now(), renewals=self._holder.renewals + 1)
             try:
-                await self._write(self._holder)
+                await self._write_renewal(seam.now())
             except ExpectationFailed as error:
                 raise PipelineBusy(
                     f"pipeline {self._pipeline!r}: a later runner has taken over from this run"
@@ -289,13 +292,21 @@ class Lease:
         A lease that was taken over is left to its new holder. `StateError` when the row can't be written; the
         lock is given back all the same, so that the next run finds its holder dead.
         """
+        self._released = True
         try:
-            await self._write(attrs.evolve(self._holder, released=True))
+            async with self._writing:
+                await self._write(attrs.evolve(self._holder, released=True))
         except ExpectationFailed:
             pass  # a later runner holds it: nothing of it is ours
         finally:
             lock, self._lock = self._lock, None
             await _give_back(lock)
+
+    async def _write_renewal(self, now: datetime) -> None:
+        async with self._writing:
+            if not self._released:
+                self._holder = attrs.evolve(self._holder, renewed=now, renewals=self._holder.renewals + 1)
+                await self._write(self._holder)
 
     async def _write(self, holder: Holder) -> None:
         await self._state.apply(

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 import agora.seam
 from agora.errors import PipelineBusy, StateError
@@ -22,6 +23,7 @@ from agora.state.lease import (
     acquire,
     decide,
     fence_expectation,
+    holder_of,
 )
 from agora.state.locks import FileLock
 
@@ -295,6 +297,39 @@ async def test_a_release_that_cannot_be_written_still_frees_the_lock(backend):
         following = await acquire(backend, "p", "next")
         assert not following.takeover
         await following.release()
+
+
+async def test_what_was_released_is_not_renewed(backend):
+    async with opened(backend):
+        lease = await acquire(backend, "p", "r", times=QUICK)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.keep)  # ends by itself
+            await lease.release()
+        assert await holder_of(backend, "p") is None
+    await lease.renew()  # though the state isn't open any more
+
+
+async def test_a_renewal_under_way_is_waited_for_by_the_release(backend):
+    class Slow(FailingState):
+        async def apply(self, changes):
+            waits, self.failing = self.failing, False
+            if waits:
+                self.begun.set()
+                await self.goes_on.wait()
+            await self.backend.apply(changes)
+
+    async with opened(backend):
+        state = Slow(backend)
+        state.begun, state.goes_on = trio.Event(), trio.Event()
+        lease = await acquire(state, "p", "r")
+        state.failing = True
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lease.renew)
+            await state.begun.wait()
+            nursery.start_soon(lease.release)
+            await wait_all_tasks_blocked()
+            state.goes_on.set()
+        assert await holder_of(backend, "p") is None
 
 
 async def test_a_failed_claim_holds_nothing(backend):
