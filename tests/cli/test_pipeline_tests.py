@@ -10,8 +10,10 @@ import pytest
 
 STEPS = """
 import os
+from pathlib import Path
 import attrs
 import trio
+from agora.state import StateBackend
 
 @attrs.frozen
 class Order:
@@ -72,6 +74,64 @@ class Seen:
             return None
         self.state[str(record["n"])] = True
         return record
+
+class Kept:
+    # Keeps what it has seen in the pipeline's state.
+    def __init__(self, state: StateBackend):
+        self.state = state
+    async def process(self, record):
+        if not self.state.is_open:
+            await self.state.open()
+        await self.state.put("seen", str(record["n"]), b"1")
+        return {"seen": len([key async for key, _ in self.state.scan("seen")])}
+
+class Tracer:
+    enabled = True
+    def span(self, *_, **__):
+        raise AssertionError("a test is traced")
+
+class Total:
+    def __init__(self):
+        self.total = 0
+    def process(self, record):
+        self.total += record["n"]
+    def finish(self):
+        return [{"total": self.total}]
+
+class Reusing:
+    def __init__(self):
+        self.record = {}
+    def process(self, record):
+        self.record["n"] = record["n"]
+        return self.record
+
+def changed_and_dropped(record):
+    record["n"] += 100
+
+@attrs.define
+class Lines:
+    # A source of one's own.
+    path: str
+    opened: bool = attrs.field(default=False, init=False)
+    async def open(self, context):
+        self.opened = True
+    async def stream(self):
+        assert self.opened
+        for line in Path(self.path).read_text().splitlines():
+            yield {"line": line}
+
+def is_a(record):
+    return record["line"] == "a"
+
+class Running:
+    # Tells how many records are in it.
+    def __init__(self):
+        self.running = 0
+    async def process(self, record):
+        self.running += 1
+        await trio.sleep(0.01)
+        found = {"running": self.running}
+        return found
 
 async def endless():
     while True:
@@ -441,6 +501,94 @@ def test_steps_with_state_start_anew_in_each_test(tested):
     output = [{ total = 1 }]
     """
     assert passes(tested(pipeline, test))
+
+
+def test_limits_traces_and_demands_of_the_real_pipeline_dont_concern_a_test(tested):
+    pipeline = CSV.replace("middlewares", "max_dead_letters = 0\nrequire = 'exactly_once'\nmiddlewares")
+    pipeline += 'tracer = { import = "steps:Tracer" }'
+    assert passes(tested(pipeline, 'input = [{ id = "3", amount = 5 }]\ndead_letters = 1'))
+
+
+def test_a_step_on_the_pipelines_state_gets_one_in_memory(tested):
+    pipeline = f"""{NUMBERS}
+    middlewares = [{{ import = "steps:Kept" }}]
+    sinks = [{{ type = "null" }}]
+    state = {{ type = "sqlite", path = "state.db" }}
+    """
+    test = "input = [{ n = 1 }, { n = 1 }, { n = 2 }]\noutput = [{ seen = 1 }, { seen = 1 }, { seen = 2 }]"
+    assert passes(tested(pipeline, test))
+
+
+def test_a_mock_stands_under_the_policy_and_with_the_concurrency_of_the_step(tested):
+    pipeline = f"""{NUMBERS}
+    middlewares = [{{ import = "steps:Lookup", with = {{ url = "x" }}, concurrency = 3, on_error = "skip" }}]
+    sinks = [{{ type = "null" }}]
+    """
+    given = "input = [{ n = 1 }, { n = 2 }, { n = 3 }]"
+    running = 'mocks.Lookup = { import = "steps:Running" }'
+    alone = "output = [{ running = 1 }, { running = 2 }, { running = 3 }]"
+    assert passes(tested(pipeline, f"{given}\n{running}\noutput = [{', '.join(['{ running = 3 }'] * 3)}]"))
+    assert passes(tested(pipeline, f"{given}\n{running.replace(' }', ', concurrency = 1 }')}\n{alone}"))
+    failing = 'mocks.Lookup = { import = "steps:unreachable" }'
+    assert passes(tested(pipeline, f"{given}\n{failing}\nskipped = 3"))
+
+
+def test_text_for_a_compressed_encoded_or_globbed_source(tested):
+    pipeline = """
+    source = { type = "csv", path = PATH, encoding = "latin-1" }
+    sinks = [{ type = "null" }]
+    """
+    for path in ('"x.csv.gz"', '"x.csv.zst"', '"in/[a-z]*.csv"', '["x.csv", "y.csv"]', '"x.csv"'):
+        test = 'text = "n\\né\\n"\noutput = [{ n = "é" }]'
+        assert passes(tested(pipeline.replace("PATH", path), test))
+
+
+def test_a_sinks_own_options_hold(tested):
+    pipeline = f'{NUMBERS}sinks = [{{ type = "stdout", nan = "null" }}]'
+    assert passes(tested(pipeline, 'input = [{ n = nan }]\noutput = "{\\"n\\":null}\\n"'))
+
+
+def test_csv_with_a_schema_takes_what_the_schema_takes(tested):
+    pipeline = """
+    source = { type = "csv", path = "x.csv", schema = "steps:Order" }
+    sinks = [{ type = "null" }]
+    """
+    assert passes(tested(pipeline, 'input = [{ id = 1 }, { id = "2" }]\noutput = [{ id = 1 }, { id = 2 }]'))
+
+
+def test_what_a_step_gives_at_the_end_comes_of_the_last_record(tested):
+    pipeline = f'{NUMBERS}middlewares = [{{ import = "steps:Total" }}]\nsinks = [{{ type = "null" }}]'
+    test = "input = [{ n = 1 }, { n = 2 }, { n = 3 }]\noutput = [{ total = 6 }]\ndropped = "
+    count, listed = tested(pipeline, f"{test}2"), tested(pipeline, f"{test}[{{ n = 1 }}, {{ n = 2 }}]")
+    assert count.returncode == listed.returncode == 0, count.stdout + listed.stdout
+
+
+def test_records_are_shown_as_they_were_then(tested):
+    pipeline = f'{NUMBERS}middlewares = [{{ import = "steps:STEP" }}]\nsinks = [{{ type = "null" }}]'
+    given = "input = [{ n = 1 }, { n = 2 }]\n"
+    reusing = f"{given}output = [{{ n = 1 }}, {{ n = 2 }}]\ndropped = []"
+    assert passes(tested(pipeline.replace("STEP", "Reusing"), reusing))
+    dropped = f"{given}output = []\ndropped = [{{ n = 1 }}, {{ n = 2 }}]"
+    assert passes(tested(pipeline.replace("STEP", "changed_and_dropped"), dropped))
+
+
+def test_a_record_that_the_source_skips_is_shown_as_it_was_read(tested):
+    pipeline = """
+    source = { type = "csv", path = "x.csv", types = { n = "int" }, on_error = "skip" }
+    sinks = [{ type = "null" }]
+    """
+    assert passes(tested(pipeline, 'text = "n\\n1\\nx\\n"\noutput = [{ n = 1 }]\nskipped = [{ n = "x" }]'))
+
+
+def test_a_source_of_ones_own_reads_text_by_its_path(tested):
+    pipeline = """
+    source = { import = "steps:Lines", with = { path = "x" } }
+    middlewares = [{ type = "filter", import = "steps:is_a" }]
+    sinks = [{ type = "null" }]
+    """
+    test = 'text = "a\\nb\\n"\noutput = [{ line = "a" }]\ndropped = '
+    assert passes(tested(pipeline, f'{test}[{{ line = "b" }}]'))
+    assert passes(tested(pipeline, f"{test}1"))
 
 
 def test_skipped_and_multiplied_records(tested):

@@ -111,6 +111,8 @@ def test_fields_more_than_expected_may_be_allowed():
 
 def test_floats_may_be_given_a_tolerance():
     assert paths({"a": 0.3}, {"a": 0.1 + 0.2}, tolerance=1e-9) == []
+    assert paths({"a": 0.0}, {"a": 1e-12}, tolerance=1e-9) == []
+    assert paths({"a": 1e20}, {"a": 1e20 + 1e10}, tolerance=1e-9) == []
     assert paths({"a": 0.3}, {"a": 0.31}, tolerance=1e-9) == ["a"]
     assert paths({"a": 1}, {"a": 1.0}, tolerance=1.0) == ["a"]
 
@@ -135,6 +137,11 @@ def test_order_counts():
 def test_long_lists_that_share_nothing_are_compared_one_by_one():
     one, two = [{"n": n} for n in range(1_000)], [{"n": -1 - n} for n in range(999)]
     assert kinds(one, two) == [*(("changed", n) for n in range(999)), ("missing", 999)]
+
+
+def test_long_lists_with_one_difference_tell_only_that():
+    records = [{"n": n} for n in range(2_000)]
+    assert kinds(records, [*records[:500], {"n": -1}, *records[500:]]) == [("unexpected", 500)]
 
 
 SMALL = st.lists(st.sampled_from([{"n": n} for n in range(3)]), max_size=6)
