@@ -164,7 +164,7 @@ class BoundPipeline(Generic[R]):
             raise ending
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Results(trio.abc.ReceiveChannel[R]):
     """The receiving end of `records()`."""
 

@@ -15,7 +15,7 @@ from agora._version import __version__
 __all__ = ["app", "main"]
 
 _EPILOGUE = """
-Exit codes: 0 completed, 1 the run failed, 2 usage or config, 3 dead letters (with --fail-on-dead-letters),
+Exit codes: 0 completed, 1 the run (or a test) failed, 2 usage or config, 3 dead letters (with --fail-on-dead-letters),
 4 the pipeline is busy, 130 and 143 stopped by a signal.
 """
 

@@ -13,7 +13,7 @@ import trio
 __all__ = ["Interruption", "receive_signals"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Interruption:
     """What the signals so far ask for."""
 

@@ -48,7 +48,7 @@ async def _supervise(
     return summary, interruption
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _Started:
     """The task status of the run: from here on it can be stopped, and watched."""
 

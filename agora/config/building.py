@@ -34,7 +34,7 @@ def build(config: ConfigFile, name: str | None = None) -> BoundPipeline:
     return bound
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Collector:
     """Gathers what parts and engine refuse, with the key that it is about."""
 

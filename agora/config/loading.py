@@ -63,7 +63,7 @@ _PARTS: Mapping[type, tuple[Registry, bool]] = {
 _IMPORTED_STEPS = ("map", "filter", "flat_map")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _Document:
     """The keys of a whole file."""
 

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SourceConfig:
     """`source = { … }`."""
 
@@ -39,7 +39,7 @@ class SourceConfig:
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StepConfig:
     """One of `middlewares = [ … ]`.
 
@@ -65,7 +65,7 @@ class StepConfig:
     )
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SinkConfig:
     """One of `sinks = [ … ]`."""
 
@@ -79,35 +79,35 @@ class SinkConfig:
     on_error: Policy | None = attrs.field(default=None, metadata={"doc": "what becomes of a refused record"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StateConfig:
     """`state = { … }`."""
 
     part: Part
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class DlqConfig:
     """`dlq = { … }`: any sink."""
 
     part: Part
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TracerConfig:
     """`tracer = { … }`."""
 
     part: Part
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BackpressureConfig:
     """`backpressure = { type = "fixed" | "adaptive", … }`."""
 
     part: Part
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CheckpointConfig:
     """`checkpoint = { … }`; empty for the default cadence."""
 
@@ -115,7 +115,7 @@ class CheckpointConfig:
     interval: float | None = attrs.field(default=None, metadata={"doc": "seconds between two checkpoints"})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PipelineConfig:
     """`[pipelines.NAME]`."""
 
@@ -151,7 +151,7 @@ class PipelineConfig:
     """Each a `PipelineTest`, which a file without tests doesn't import."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ConfigFile:
     """A whole file."""
 

@@ -29,7 +29,7 @@ PIPELINE_STATE: Final = object()
 _HEADER = ("type", "import", "with")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Part:
     """A part that can be made: a class or factory and its arguments, or an object that was imported."""
 
@@ -54,7 +54,7 @@ class Part:
         return self.factory(**arguments)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PartReader:
     """Reads the parts of one kind from tables."""
 

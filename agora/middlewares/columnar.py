@@ -31,7 +31,7 @@ Results = list[Record | None | Exception]
 """One a record, in order: a record, `None` where it is dropped, an exception where it failed."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class ColumnsResult:
     """What a columnar step made of a RecordBatch."""
 

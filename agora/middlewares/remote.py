@@ -17,7 +17,7 @@ from agora.errors import ConfigError
 __all__ = ["Remote", "in_worker", "pickled", "remote_from"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Remote:
     """Where a step's function runs."""
 

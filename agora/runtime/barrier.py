@@ -68,7 +68,7 @@ async def finish(ports: Sequence[SinkPort]) -> None:
             await maybe_await(method())
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class LastCheckpoint:
     """What was saved last; one object a run, shared with the replays in it."""
 
@@ -82,7 +82,7 @@ class LastCheckpoint:
         return self.saved is not None and self.saved.completed
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Barrier:
     """Saves checkpoints of one run."""
 

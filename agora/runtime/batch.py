@@ -53,7 +53,7 @@ class Origin(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class BlockOrigin:
     """Rows `start` and on of a block."""
 
@@ -73,7 +73,7 @@ class BlockOrigin:
         return None if self.block.position is None else self.block.position(self.start + offset)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class StreamOrigin:
     """Records of a plain generator; `positions` and `copies` only where somebody will ask."""
 
@@ -88,7 +88,7 @@ class StreamOrigin:
         return None if self.positions is None else self.positions[offset]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Failure:
     """A record that failed, on its way to the writer, who decides what it leads to."""
 
@@ -105,7 +105,7 @@ class Failure:
     """The record as the sink was given it; only of a failure of a sink."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Cut:
     """The place between two records where a checkpoint falls."""
 
@@ -126,7 +126,7 @@ class Cut:
     """What the writer carries out behind the barrier, while the source is held and nothing is in flight."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Batch:
     """Consecutive source records, or one slice of what a multiplying step made of them."""
 

@@ -40,7 +40,7 @@ __all__ = ["BufferedStage", "Slots"]
 _MISSING: Any = object()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Slots:
     """The places of one batch's results; pure. A unit is a record, or the whole batch for `process_batch`."""
 
@@ -86,7 +86,7 @@ class Slots:
         return self.results[: self._end]
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class BufferedStage:
     """Tasks of one buffered step. `run` is the stage's task."""
 

@@ -23,7 +23,7 @@ GRACE = 2.0
 """How long each part may take in every case, though one before it used up the time."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Closing:
     """One object a run."""
 

@@ -7,7 +7,7 @@ import attrs
 __all__ = ["StageCount"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class StageCount:
     """What went through one stage so far, in records."""
 

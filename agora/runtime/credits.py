@@ -11,7 +11,7 @@ import trio
 __all__ = ["Credits"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Credits:
     """Credits in records. `limit` may be moved at any time."""
 

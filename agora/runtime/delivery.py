@@ -26,7 +26,7 @@ from agora.sinks.base import DATA_ERRORS
 __all__ = ["SinkPort", "chosen_rows", "route"]
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class SinkPort:
     """A sink at its place in a pipeline."""
 

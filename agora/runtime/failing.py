@@ -23,7 +23,7 @@ __all__ = ["Failed", "StepRules", "leaf", "maybe_await", "parts"]
 _PARTS = 64
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Failed:
     """An exception as a result, told apart from an exception that is a record."""
 
@@ -51,7 +51,7 @@ async def maybe_await(value: object) -> object:
     return await value if inspect.isawaitable(value) else value
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StepRules:
     """What the segments of one chain share: counters, the default policy, where replays would start."""
 

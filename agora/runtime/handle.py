@@ -13,7 +13,7 @@ from agora.runtime.report import RunStats, RunSummary
 __all__ = ["RunHandle", "RunOutcome"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RunOutcome:
     """How a run ended; set once."""
 

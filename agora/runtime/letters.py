@@ -47,7 +47,7 @@ class Letters(Protocol):
         ...
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class LetterBox:
     """Letters of a run, for the pipeline's dead-letter queue.
 

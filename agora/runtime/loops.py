@@ -40,7 +40,7 @@ _GONE = """\
 _FILE = "<agora loop>"
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Loop:
     """Runs records through `steps`.
 

@@ -36,7 +36,7 @@ _log = logging.getLogger("agora")
 _NO_STATE = UnusableState("only a middleware has context.state")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Start:
     """Where a run starts."""
 
@@ -56,7 +56,7 @@ class Start:
         return 0 if self.lease is None else self.lease.fence
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Opening:
     """Opens the parts of one run. What it opened is left by `parts.close()`, however far it got."""
 

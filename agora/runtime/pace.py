@@ -22,7 +22,7 @@ _TICK = 0.015
 and the thread's own wait for the interpreter come on top."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pace(trio.abc.Instrument):
     """`flag` is non-empty once the loop is overdue: break off, `await pace.give_way()`, go on."""
 

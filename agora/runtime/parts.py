@@ -41,7 +41,7 @@ def reserved(pipeline: str, parts: Sequence[object]) -> Iterator[None]:
             del _in_use[key]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Lifespan:
     """A part's `lifespan`, in a task of its own from entering to leaving."""
 
@@ -92,7 +92,7 @@ class _Lifespan:
         await self._left.wait()
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class OpenParts:
     """What has been opened, and how it is left."""
 

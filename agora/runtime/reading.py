@@ -28,7 +28,7 @@ __all__ = ["Reader"]
 _G = TypeVar("_G", bound=AsyncGenerator[Any])
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Reader:
     """Awaiting shell around an `Intake`."""
 

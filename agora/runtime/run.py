@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunOptions"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RunOptions:
     """What `run()` was told."""
 
@@ -51,7 +51,7 @@ class RunOptions:
     max_records: int | None = None
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Run:
     """Carries out one run of a pipeline. Used once."""
 

@@ -83,7 +83,7 @@ async def run_segment(
                 await trio.sleep_forever()  # the writer ends the run when it gets there
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class RowSegment:
     """Sequential steps over rows: a generated loop where that is enough, else record by record."""
 
@@ -230,7 +230,7 @@ class RowSegment:
         return Walk(steps=self.steps, rules=self.rules, pace=self.pace, put=put, failures=batch.failures)
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Output:
     """Collects what walks put out, and sends full slices ahead of the batch itself."""
 
@@ -273,7 +273,7 @@ def halves(rows: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Record]]:
     return rows[:middle], rows[middle:]
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class BatchSegment:
     """One step with `process_batch` or `process_columns`: the whole batch at once; a failed batch is halved
     until the culprits are alone."""
@@ -347,7 +347,7 @@ class BatchSegment:
         self.rules.count(self.step).left += len(rows)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class WrongAnswer:
     """In place of results that can't be told apart: ends the run, in source order, whatever the policy."""
 

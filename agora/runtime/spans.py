@@ -16,7 +16,7 @@ __all__ = ["Spans"]
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Spans:
     """Opens spans under the run's own."""
 

@@ -21,7 +21,7 @@ from agora.state.steplog import Place, StepLog, read_rows, removals
 __all__ = ["StepStates"]
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class StepStates:
     """The mappings of a run's steps, and what is saved of steps at a cut."""
 

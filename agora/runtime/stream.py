@@ -44,7 +44,7 @@ step that multiplies may send ahead."""
 Task = Callable[[], Awaitable[None]]
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Stream:
     """One run's stages. `tasks()` and `write` are to be run as siblings."""
 

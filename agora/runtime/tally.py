@@ -20,7 +20,7 @@ _RANKS: tuple[Outcome, ...] = get_args(Outcome)
 """The former beats the latter."""
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Tally:
     """Counts of a run. `multiplies`: whether several rows may come of one source record (of the last one by `finish()`,
     too)."""

@@ -24,7 +24,7 @@ from agora.runtime.pace import Pace
 __all__ = ["Walk"]
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Walk:
     """Walks of the records of one batch."""
 

@@ -29,7 +29,7 @@ _SHARE_FROM = 1_000
 """Records after which a limit that is a share begins to count."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class DeadLetterLimit:
     """`max_dead_letters`: a count, or a share of what was read."""
 
@@ -44,7 +44,7 @@ class DeadLetterLimit:
         return read >= _SHARE_FROM and dead > self.most * read
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Writer:
     """The last task of a run. `run` returns when the stream of batches ends, or raises what ends the run."""
 

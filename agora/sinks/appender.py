@@ -19,7 +19,7 @@ from agora.sinks.recovery import EDGE, fingerprint
 __all__ = ["Appender"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Appender:
     """A new file, made by the first write, at `at`; `Appender.found` for one that is there."""
 

@@ -46,7 +46,7 @@ def as_path(path: "str | os.PathLike[str]") -> Path:
     return Path(path)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class AppendFile:
     """Takes bytes in pieces of whole records. One run at a time; `open` begins anew.
 

@@ -49,7 +49,7 @@ class Place:
         return {"keys": self.keys, "first": self.first, "next": self.next}
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StepLog:
     """The rows of one step's state, as of the last cut: pure, it makes changes for a transaction."""
 

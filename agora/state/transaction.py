@@ -11,7 +11,7 @@ from agora.state.base import Change, Delete, Expect, ExpectationFailed, Put, Sta
 __all__ = ["Buffer", "buffered", "check_text", "describe", "not_met", "not_open", "opened"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Buffer:
     """The `Transaction` of every backend: a list of changes."""
 
