@@ -38,8 +38,6 @@ from agora.state import MemoryBackend
 
 __all__ = ["Prepared", "in_environment", "prepare"]
 
-_PACKED = (".gz", ".zst", ".zstd")
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Prepared:
@@ -191,8 +189,6 @@ class _Making:
             raise Problems.one("Parquet is no text: give file or input", "text")
         given = part.arguments["path"]
         name = Path(os.fspath(given)).name if isinstance(given, str | os.PathLike) else ""
-        while name.endswith(_PACKED):
-            name = name.rpartition(".")[0]
         path = self.directory / (name if name and not set("*?[") & set(name) else "input")
         path.write_bytes((self.test.text or "").encode(part.arguments.get("encoding") or "utf-8"))
         return path
