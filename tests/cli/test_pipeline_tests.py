@@ -591,6 +591,78 @@ def test_a_source_of_ones_own_reads_text_by_its_path(tested):
     assert passes(tested(pipeline, f"{test}1"))
 
 
+def test_a_file_of_output_must_be_there_and_be_text(tested, directory):
+    pipeline = f'{NUMBERS}sinks = [{{ type = "stdout", name = "out" }}]'
+    for files, at in (('"out.jsonl"', "output_file"), ('{ out = "out.jsonl" }', "output_file.out")):
+        test = f"input = []\noutput_file = {files}"
+        done = tested(pipeline, test)
+        assert done.returncode == 2
+        assert (
+            done.stderr
+            == f"agora: p.toml: pipelines.p.tests[0].{at}: there is no {directory / 'out.jsonl'}\n"
+        )
+    (directory / "out.jsonl").write_bytes(b"\xff")
+    assert findings(tested(pipeline, test))[0].startswith(
+        "sink out: the expected text can't be read: 'utf-8'"
+    )
+
+
+def test_a_run_that_fails_publishes_no_text(tested):
+    pipeline = f"""{NUMBERS}
+    middlewares = [{{ import = "steps:unreachable" }}]
+    sinks = [{{ type = "jsonl", path = "out.jsonl" }}]
+    """
+    assert passes(tested(pipeline, 'input = [{ n = 1 }]\nfails = {}\noutput = ""'))
+
+
+def test_json_tells_texts_counts_and_fields(tested):
+    test = """
+    input = [{ n = 1 }]
+    output = "x\\n"
+    dropped = 1
+    [[pipelines.p.tests]]
+    name = "u"
+    input = [{ n = 1 }]
+    output = [{ m = 1, n = 2 }]
+    """
+    done = tested(f'{NUMBERS}sinks = [{{ type = "stdout" }}]', test, "--json")
+    assert done.returncode == 1
+    text, fields, _ = map(json.loads, done.stdout.splitlines())
+    assert text["findings"] == [
+        {
+            "where": "sink stdout",
+            "message": "wrote another text",
+            "diff": ["@@ -1 +1 @@", "-x", '+{"n":1}'],
+        },
+        {"where": "dropped", "message": "expected 1, found 0"},
+    ]
+    (record,) = fields["findings"][0]["records"]
+    assert record == {
+        "kind": "changed",
+        "index": 0,
+        "expected": {"m": 1, "n": 2},
+        "found": {"n": 1},
+        "fields": [{"path": "m", "expected": 1}, {"path": "n", "expected": 2, "found": 1}],
+    }
+
+
+def test_originals_of_dead_letters_differ_field_by_field(tested):
+    done = tested(
+        CSV,
+        """
+        input = [{ id = "3", amount = 5 }]
+        dead_letters = [{ original = { id = "4", amount = 5.0 }, stage = "source", error = "TypeError" }]
+        """,
+    )
+    assert findings(done) == [
+        "dead letters:",
+        "  letter 1 differs",
+        '    stage: expected "source", found "middleware:double"',
+        '    error: expected "TypeError", found "ValueError"',
+        '    original.id: expected "4", found "3"',
+    ]
+
+
 def test_skipped_and_multiplied_records(tested):
     pipeline = f"""{NUMBERS}
     middlewares = [

@@ -152,6 +152,11 @@ class _Making:
             for path, name, known in named
             if name not in known
         ]
+        files = self.test.output_file
+        for name, file in files.items() if isinstance(files, Mapping) else [(None, files)]:
+            if file is not None and not file.exists():
+                at = ("output_file",) if name is None else ("output_file", name)
+                problems.append(Problem(at, f"there is no {file}"))
         if problems:
             raise Problems(*problems)
 
