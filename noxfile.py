@@ -66,3 +66,10 @@ def failpoints(session: nox.Session) -> None:
     session.env["AGORA_EVERY_FAILPOINT"] = "1"
     tests = ["tests/faults/test_failpoints.py", "tests/faults/test_power_loss.py"]
     session.run("pytest", "-n", "2", *(session.posargs or tests))
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """10,000 seeds over the built-in parts in simulated worlds; arguments say how many, and from which seed."""
+    install(session, "test")
+    session.run("python", "-m", "tests.testing.simulation.campaign", *(session.posargs or ["--seeds", "10000"]))

@@ -19,7 +19,7 @@ from agora.state.steplog import removals_of
 from agora.state.transaction import describe, opened
 from agora.threaded import blocking_form, with_blocking_form
 
-__all__ = ["CheckpointStore"]
+__all__ = ["CheckpointStore", "checkpoints_in"]
 
 _NAMESPACE = "checkpoint"
 _GENESIS = "checkpoint.genesis"
@@ -140,6 +140,15 @@ class CheckpointStore:
             f"the checkpoint of pipeline {pipeline!r} in {describe(self.state)} can't be read: {error};"
             " restore the state from a backup, or start over with restart=True"
         )
+
+
+def checkpoints_in(changes: Sequence[Change]) -> list[tuple[str, Checkpoint | None]]:
+    """The pipelines whose checkpoint these changes replace, and by what; `None`: it is forgotten."""
+    return [
+        (change.key, _decode(change.value) if isinstance(change, Put) else None)
+        for change in changes
+        if isinstance(change, Put | Delete) and change.namespace == _NAMESPACE
+    ]
 
 
 def _fenced(pipeline: str, number: int, changes: Sequence[Change]) -> Sequence[Change]:

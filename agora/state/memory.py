@@ -58,6 +58,10 @@ class MemoryBackend:
     async def get(self, namespace: str, key: str) -> bytes | None:
         """The value, or `None`. A trio checkpoint."""
         await trio.lowlevel.checkpoint()
+        return self.look(namespace, key)
+
+    def look(self, namespace: str, key: str) -> bytes | None:
+        """As `get`, at once."""
         self._check_open()
         return self._live(namespace, key, _now())
 
@@ -82,6 +86,10 @@ class MemoryBackend:
         """All changes at once or, with `ExpectationFailed`, none. A trio checkpoint before; cancelled:
         none."""
         await trio.lowlevel.checkpoint()
+        self.change(changes)
+
+    def change(self, changes: Sequence[Change]) -> None:
+        """As `apply`, at once."""
         self._check_open()
         check_text(changes, _PLACE)
         now = _now()
@@ -96,6 +104,14 @@ class MemoryBackend:
                 )
             elif isinstance(change, Delete):
                 self._entries.get(change.namespace, {}).pop(change.key, None)
+
+    def copy(self, *, locks: bool = False) -> "MemoryBackend":
+        """Another one that holds the same, as a process finds it that begins where another has died: nobody has it
+        open. `locks`: they are held still, as by one that is frozen."""
+        made = MemoryBackend()
+        made._entries = {namespace: dict(entries) for namespace, entries in self._entries.items()}
+        made._locked = set(self._locked) if locks else set()
+        return made
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Buffered changes, applied when the block is left without an error."""

@@ -17,12 +17,21 @@ _PIECE = 1024 * 1024
 class ObservedFiles(seam.Files):
     """Works on real files by `base`; `numbers` gives each open file its number.
 
-    Nothing is really fsynced: that costs time, and tells only of a power loss of the machine that tests.
+    Nothing is really fsynced, unless it `syncs`: that costs time, and tells only of a power loss of the machine
+    that tests.
     """
 
-    def __init__(self, observer: Observer, base: seam.Files, numbers: Iterator[int] | None = None) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        base: seam.Files,
+        numbers: Iterator[int] | None = None,
+        *,
+        syncs: bool = False,
+    ) -> None:
         self._observer = observer
         self._base = base
+        self._syncs = syncs
         self._numbers = itertools.count(1) if numbers is None else numbers
         self._open: dict[IO[bytes], tuple[int, Path]] = {}  # what a dead process left open, too
 
@@ -52,10 +61,12 @@ class ObservedFiles(seam.Files):
 
     def fsync(self, handle: IO[bytes]) -> None:
         file, path = self._known(handle)
-        self._observer.perform(Operation(name="fsync", path=path, file=file), lambda _: None)
+        operation = Operation(name="fsync", path=path, file=file)
+        self._observer.perform(operation, lambda _: self._base.fsync(handle) if self._syncs else None)
 
     def sync_directory(self, path: Path) -> None:
-        self._observer.perform(Operation(name="sync_directory", path=path.absolute()), lambda _: None)
+        operation = Operation(name="sync_directory", path=path.absolute())
+        self._observer.perform(operation, lambda _: self._base.sync_directory(path) if self._syncs else None)
 
     def replace(self, source: Path, target: Path) -> None:
         operation = Operation(name="replace", path=source.absolute(), target=target.absolute())
