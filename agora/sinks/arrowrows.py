@@ -7,6 +7,7 @@ types tell.
 
 import datetime
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -31,6 +32,10 @@ _EXACT: dict[pa.DataType, set[type]] = {
 }
 """Arrow types that hold every value of these Python types as it is, or refuse it."""
 
+_TOLD = frozenset({pa.int64(), pa.string()})
+"""Types that Arrow finds only for values that it holds as they are: with one of another kind among them it finds
+another type, or none."""
+
 
 @attrs.define(eq=False)
 class ArrowRows:
@@ -46,7 +51,8 @@ class ArrowRows:
     def add(self, records: Sequence[Record]) -> Rejections:
         """Hold all that fit; the others' errors by their index."""
         try:
-            self._accept([_fields(record) for record in records])
+            if not self._accept_alike(records):
+                self._accept([_fields(record) for record in records])
         except Exception:  # noqa: BLE001 - whatever it is, the search below raises it again for its record
             return self._one_by_one(records)
         return {}
@@ -80,11 +86,22 @@ class ArrowRows:
                 rejected[index] = error
         return rejected
 
+    def _accept_alike(self, rows: Sequence[Record]) -> bool:
+        """Whether they are dicts with the schema's keys, no others and none missing; then as `_accept`."""
+        names = [] if self.schema is None else self.schema.names
+        columns = _columns_of(rows, names) if names else None
+        if columns is not None:
+            self._accept_columns_of(columns, names)
+        return columns is not None
+
     def _accept(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """All of them, or raise and hold none."""
         names = self._names(rows)
-        types = {} if self.schema is None or not self.frozen else {f.name: f.type for f in self.schema}
-        columns = [_column([row.get(name) for row in rows], name, types.get(name)) for name in names]
+        self._accept_columns_of([[row.get(name) for row in rows] for name in names], names)
+
+    def _accept_columns_of(self, values: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
+        known = self.schema.types if self.schema is not None and self.frozen else [None] * len(names)
+        columns = list(map(_column, values, names, known))
         if self.frozen:
             batch, schema, held = (
                 pa.RecordBatch.from_arrays(columns, schema=self.schema),
@@ -156,9 +173,24 @@ def _fields(record: Record) -> Mapping[str, Any]:
     raise TypeError(f"a row needs a dict or an attrs instance, not {type(record).__qualname__}")
 
 
-def _column(values: list[Any], name: str, known: pa.DataType | None) -> pa.Array:
+def _columns_of(rows: Sequence[Record], names: Sequence[str]) -> Sequence[Sequence[Any]] | None:
+    """The values by column of dicts that have exactly these keys; `None` where one hasn't."""
+    if list(map(type, rows)).count(dict) < len(rows) or list(map(len, rows)).count(len(names)) < len(rows):
+        return None
+    try:
+        if len(names) == 1:
+            return [list(map(itemgetter(names[0]), rows))]
+        return list(zip(*map(itemgetter(*names), rows), strict=True))
+    except KeyError:
+        return None
+
+
+def _column(values: Sequence[Any], name: str, known: pa.DataType | None) -> pa.Array:
     """`TypeError` or `ValueError`, naming the column, where the values would come back as others."""
     try:
+        array = _told(values) if known in _TOLD else None
+        if array is not None and array.type == known:
+            return array
         array = pa.array(values, type=known)
         if known is None and pa.types.is_decimal(array.type):  # room for the digits of later records
             array = array.cast(pa.decimal128(38, array.type.scale))
@@ -166,6 +198,8 @@ def _column(values: list[Any], name: str, known: pa.DataType | None) -> pa.Array
         raise ValueError(f"column {name!r}: {error}") from error
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
+    if known is None and array.type in _TOLD:
+        return array
     if set(map(type, values)) - {type(None)} <= _EXACT.get(array.type, set()):
         return array
     narrow = pa.types.is_float16(array.type) or pa.types.is_float32(array.type)  # the user chose to round
@@ -173,6 +207,14 @@ def _column(values: list[Any], name: str, known: pa.DataType | None) -> pa.Array
         if not (_same(value, kept) or (narrow and type(value) is float)):
             raise TypeError(f"column {name!r} is {array.type}, which would make {kept!r} of {value!r}")
     return array
+
+
+def _told(values: Sequence[Any]) -> pa.Array | None:
+    """As Arrow would have them, if it can say."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, UnicodeError):
+        return None
 
 
 def _same(value: Any, kept: Any) -> bool:
