@@ -189,17 +189,19 @@ class _Claim:
 async def _claim(
     state: StateBackend, pipeline: str, last: int, claim: _Claim, times: LeaseTimes
 ) -> "Lease | None":
-    """The lease with the number after `last`; `None` where another runner was faster.
+    """The lease with a number after `last`; `None` where another runner was faster.
 
-    Its lock is taken before its row is written: a row whose lock is free means a dead holder, at any moment.
+    Its lock is taken before its row is written: a row whose lock is free means a dead holder, at any moment. Another
+    one that is just starting has the lock of one number, and who writes first has the lease: it may have frozen there,
+    and then there is no row of it that could be watched.
     """
     seam = agora.seam.current()
-    lock = _lock(state, pipeline, last + 1)
-    if lock is not None and not await _in_thread(lock.take):
-        raise PipelineBusy(f"pipeline {pipeline!r} is busy: another run of it is just starting")
+    fence = last + 1
+    while (lock := _lock(state, pipeline, fence)) is not None and not await _in_thread(lock.take):
+        fence += 1
     now = seam.now()
     holder = Holder(
-        fence=last + 1,
+        fence=fence,
         run_id=claim.run_id,
         host=socket.gethostname(),
         pid=os.getpid(),
