@@ -122,6 +122,8 @@ class Cut:
     """What has changed in the rows of their states since the last cut."""
     saved: trio.Event | None = None
     """Set once the barrier at this cut is through; for whoever asked for it."""
+    reached: bool = False
+    """Whether the writer has got here."""
     interlude: Interlude | None = None
     """What the writer carries out behind the barrier, while the source is held and nothing is in flight."""
 

@@ -75,6 +75,7 @@ class Intake:
     """Records passed over behind `position`."""
     _cut_at: int = 0
     """`read` at the last cut."""
+    _last_cut: Cut | None = None
     _deferred: deque[tuple[trio.Event | None, Interlude | None]] = attrs.field(factory=deque)
     """Cuts that were asked for while held: one made there would carry states from the middle of an interlude."""
     _released: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
@@ -99,6 +100,11 @@ class Intake:
     def anything_new(self) -> bool:
         """Whether something was read since the last cut."""
         return self.read > self._cut_at
+
+    @property
+    def cut_ahead(self) -> bool:
+        """Whether a cut is on its way to the writer."""
+        return self._last_cut is not None and not self._last_cut.reached
 
     def here(self) -> tuple[Position, int]:
         """The position after the last record that was taken, and how many records behind that are to be discarded."""
@@ -236,7 +242,8 @@ class Intake:
     def _new_cut(self, saved: trio.Event | None) -> Cut:
         self._cut_at = self.read
         position, skip = self.here()
-        return Cut(ordinal=self.ordinal, position=position, skip=skip, saved=saved)
+        self._last_cut = Cut(ordinal=self.ordinal, position=position, skip=skip, saved=saved)
+        return self._last_cut
 
     def _send_pending(
         self, *, cut: Cut | None = None, end: End | None = None, halt: Failure | None = None

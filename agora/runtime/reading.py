@@ -25,6 +25,9 @@ from agora.sources.base import Block, Demand
 
 __all__ = ["Reader"]
 
+_TURNS = 8
+"""Turns of the loop in which a cut has come to the writer, where nothing on its way has to wait."""
+
 _G = TypeVar("_G", bound=AsyncGenerator[Any])
 
 
@@ -152,9 +155,18 @@ class Reader:
             wanted = intake.wanted()
             await intake.credits.acquire(wanted)
             intake.granted = wanted
+            await self._let_cut_pass()
             self.reading_since = trio.current_time()
         if demand is not None:
             demand.rows = intake.room()
+
+    async def _let_cut_pass(self) -> None:
+        """A cut goes first. Read ahead of it, what the in-flight limit allows would be there when the barrier begins,
+        and nothing be left to do beside it."""
+        for _ in range(_TURNS):
+            if not self.intake.cut_ahead:
+                return
+            await trio.lowlevel.checkpoint()
 
     async def _grant_whole(self, rows: int) -> None:
         """Credits for all of `rows`, if a batch may have so many: leftovers of a grant would splinter columns."""

@@ -199,6 +199,7 @@ class Writer:
     async def _cut(self, batch: Batch) -> None:
         cut = batch.cut
         assert cut is not None
+        cut.reached = True
         anything_new = self._unsaved
         started = trio.current_time()
         if self.barrier is not None:
