@@ -63,7 +63,9 @@ def _parsed(data: bytes, delimiter: str, width: int, *, quoting: bool) -> list[p
             pa.BufferReader(data),
             pyarrow.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names),
             pyarrow.csv.ParseOptions(delimiter=delimiter, quote_char='"' if quoting else False),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), check_utf8=not data.isascii()
+            ),
         )
     except pa.ArrowInvalid:
         return None

@@ -29,6 +29,7 @@ _KINDS: Sequence[tuple[str, pa.DataType]] = (
     (_FLOAT, pa.float64()),
     ("true|false", pa.bool_()),
 )
+_DIGITS = b"0123456789"
 _REFUSED = b"\\" + bytes(range(0x20))
 _NULL = "\x01\x01"  # as long with its quotes as `null`; no string of a JSON text has such a character
 
@@ -77,16 +78,17 @@ def columns_of_json(data: bytes, layout: Layout, casts: Mapping[str, Cast]) -> P
     The types are the layout's but for columns with a cast, so a layout serves the whole of a file. No state, no
     trio: for any thread.
     """
-    if b"\\" in data or _NULL[:1].encode() in data:
-        return None
+    marked = False
     fields = cut(data, '"', layout.width, quoting=False)
-    if fields is None and b"null" in data:
+    if fields is None and b"null" in data and _NULL[:1].encode() not in data:
+        marked = True
         fields = cut(_without_null(data, layout), '"', layout.width, quoting=False)
     if fields is None or not all(_is_all(fields.columns[at], text) for at, text in layout.constants.items()):
         return None
     arrays: list[pa.Array] = []
     for column in layout.columns:
-        array = (_string if column.type == pa.string() else _literal)(fields.columns[column.at], column)
+        texts = fields.columns[column.at]
+        array = _string(texts, marked=marked) if column.type == pa.string() else _literal(texts, column)
         if array is not None and column.name in casts:
             array = _converted(array, casts[column.name])
         if array is None:
@@ -140,11 +142,14 @@ def _is_all(column: pa.Array, text: str) -> bool:
     return bool(lengths["min"] == lengths["max"])
 
 
-def _string(column: pa.Array, _: _Column) -> pa.Array | None:
+def _string(column: pa.Array, *, marked: bool) -> pa.Array | None:
+    """`marked`: null stands in it as `_NULL`."""
     text = text_of(column)
     refused = len(text) - len(text.translate(None, _REFUSED))
     if not refused:
         return column
+    if not marked:
+        return None
     column = _null_where(column, _NULL)
     return column if refused == len(_NULL) * column.null_count else None
 
@@ -167,17 +172,39 @@ def _null_where(column: pa.Array, text: str) -> pa.Array:
 
 
 def _integers(tokens: pa.Array) -> pa.Array | None:
-    """Those that have the text that Arrow writes for them, since `007`, `-0` and `0x7` are not."""
+    """Those that JSON has: `007`, `-0` and `0x7`, which Arrow reads, are not among them."""
     numbers = _cast(tokens, pa.int64())
-    return numbers if numbers is not None and numbers.cast(pa.string()).equals(tokens) else None
+    if numbers is None:
+        return None
+    if text_of(tokens).translate(
+        None, _DIGITS
+    ):  # else nothing but digits: only zeros in front are to be feared
+        return numbers if numbers.cast(pa.string()).equals(tokens) else None
+    return numbers if _count(pc.starts_with(tokens, "0")) == _count(pc.equal(tokens, "0")) else None
 
 
 def _floats(tokens: pa.Array) -> pa.Array | None:
     """None that are integers to Python, nor beyond its range."""
-    if pc.all(pc.match_substring_regex(tokens, f"^(?:{_FLOAT})$")).as_py() is False:
-        return None
     numbers = _cast(tokens, pa.float64())
-    return numbers if numbers is not None and pc.all(pc.is_finite(numbers)).as_py() is not False else None
+    if numbers is None or pc.all(pc.is_finite(numbers)).as_py() is False:
+        return None
+    simple = _are_fractions(tokens) or pc.all(pc.match_substring_regex(tokens, f"^(?:{_FLOAT})$")).as_py()
+    return None if simple is False else numbers
+
+
+def _are_fractions(tokens: pa.Array) -> bool:
+    """Whether all of these, which are numbers to Arrow, are digits, a point and digits: then none has two points."""
+    text = text_of(tokens)
+    return (
+        text.count(b".") == len(text.translate(None, _DIGITS)) == len(tokens) - tokens.null_count
+        and not _count(pc.starts_with(tokens, "."))
+        and not _count(pc.ends_with(tokens, "."))
+        and _count(pc.starts_with(tokens, "0")) == _count(pc.starts_with(tokens, "0."))
+    )
+
+
+def _count(mask: pa.BooleanArray) -> int:
+    return int(mask.true_count)
 
 
 def _booleans(tokens: pa.Array) -> pa.Array | None:
