@@ -6,6 +6,9 @@ import pytest
 
 import agora.seam
 from agora.state import MemoryBackend, SQLiteBackend
+from agora.testing.simulation import LifePlan, MemoryFiles, Trace
+from agora.testing.simulation.machine import Machine
+from agora.testing.simulation.state import SimulatedState
 
 
 class WallClock(agora.seam.Seam):
@@ -22,7 +25,10 @@ class WallClock(agora.seam.Seam):
         self.moment += timedelta(seconds=seconds)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "simulated"])
 def backend(request, tmp_path):
     """A closed backend of each kind."""
+    if request.param == "simulated":
+        machine = Machine(LifePlan(seed=1), MemoryFiles(), Trace(1), 0.0, lambda: None)
+        return SimulatedState(machine, MemoryBackend())
     return MemoryBackend() if request.param == "memory" else SQLiteBackend(tmp_path / "state.db")
