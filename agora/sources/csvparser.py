@@ -168,7 +168,7 @@ class CsvParser:
 
         return Parsed(rows, malformed, consumed, lines, unended, place, piece.original)
 
-    def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
+    def columns(self, data: bytes, *, final: bool) -> Parsed | None:
         """The same in columns, where the whole lines of `data` are sure to be the same."""
         if self._cut is None:
             self._cut = self._new_cut()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from agora import seam
 from agora.columns import Columns
 from agora.errors import AgoraError
 from agora.records import Record
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Parsed", "TextParser", "in_columns", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
-_COLUMNS_BLOCK = 2 * 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
+_COLUMNS_BLOCK = (
+    4 * 1024 * 1024
+)  # two halves, each large enough for a thread, and for what Arrow does once a batch
 _TRIES = 4  # blocks that couldn't be columns, one after the other, until no further one is tried
 _LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded whatever the file is
 
@@ -56,8 +59,8 @@ class TextParser(Protocol):
         """`final`: the file ends with `data`."""
         ...
 
-    def columns(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed | None:
-        """The same with `Columns` for rows; `None` where it isn't sure to be the same."""
+    def columns(self, data: bytes, *, final: bool) -> Parsed | None:
+        """The same with `Columns` for rows; `None` where it isn't sure to be the same. For any thread."""
         ...
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
@@ -95,6 +98,9 @@ class _TextFile:
     _doublings: int = 0
     _whole_head: Fingerprint | None = None
     _misses: int = 0
+    _behind: list[Parsed | None] = attrs.field(factory=list)
+    """The second half of a block, where the first one was taken alone; `None`: it couldn't be columns."""
+    _helper: seam.Helper = attrs.field(factory=lambda: seam.current().helper())
 
     @property
     def size(self) -> int:
@@ -114,6 +120,8 @@ class _TextFile:
         return self.columns and self._misses < _TRIES
 
     def read(self) -> None:
+        if self._behind:
+            return
         block = self.reader.block if self._in_columns else self.reader.read
         self._data += block(self._step)
 
@@ -121,7 +129,8 @@ class _TextFile:
         reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
         final = reader.at_end and reader.damage is None
         parsed = self._parsed(data, offset, line, final=final)
-        last = len(parsed.rows) if final else None
+        at_end = reader.at_end and not self._behind
+        last = len(parsed.rows) if final and at_end else None
         size = reader.size
 
         def position(n: int) -> FilePosition:
@@ -146,8 +155,8 @@ class _TextFile:
         self.offset += parsed.consumed
         self.line += parsed.lines
         self._doublings = 0 if parsed.consumed else self._doublings + 1
-        self.done = reader.at_end
-        self.failure = reader.damage if reader.at_end else None
+        self.done = at_end
+        self.failure = reader.damage if at_end else None
         if not self.done and len(self._data) > _LONGEST:
             self.done = True
             self.failure = AgoraError(
@@ -168,14 +177,28 @@ class _TextFile:
     def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
         assert self.parser is not None
         if self._in_columns:
-            parsed = self.parser.columns(data, offset, line, final=final)
+            parsed = self._behind.pop() if self._behind else self._columns(self.parser, data, final=final)
             if parsed is not None:
                 self._misses = 0
                 return parsed
             self._misses += 1
         return self.parser.parse(data, offset, line, final=final)
 
+    def _columns(self, parser: TextParser, data: bytes, *, final: bool) -> Parsed | None:
+        """The halves of a large block at the same time; the second one waits for the next call."""
+        border = data.rfind(b"\n", 0, len(data) // 2) + 1 if len(data) >= _COLUMNS_BLOCK else 0
+        if not border:
+            return parser.columns(data, final=final)
+        first, second = self._helper.both(
+            lambda: parser.columns(data[:border], final=False),
+            lambda: parser.columns(data[border:], final=final),
+        )
+        if first is not None:
+            self._behind.append(second)
+        return first
+
     def close(self) -> None:
+        self._helper.close()
         self.reader.close()
 
 

@@ -1,0 +1,111 @@
+"""Text files in columns: however a block is parted among threads, rows, positions and ends are those of single rows."""
+
+import gzip
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agora.columns import Columns
+from agora.sources import CsvSource, Demand, JsonLinesSource, Malformed, filerun, textfile
+
+ROWS = st.lists(
+    st.sampled_from(
+        [
+            *([(1, "a"), (20, "bc"), (300, "")] * 4),  # columns
+            (4, "é"),
+            (5, 'say "x"'),
+            (6, "two\nlines"),
+            (None, "no number"),
+        ]
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+def csv_line(row: Any) -> str:
+    number, text = row
+    quoted = '"' + text.replace('"', '""') + '"' if set(text) & set('"\n') else text
+    return f"{'' if number is None else number},{quoted}"
+
+
+def json_line(row: Any) -> str:
+    number, text = row
+    return f'{{"n": {"null" if number is None else number}, "t": {text!r}}}'.replace("'", '"').replace(
+        'say "x"', r"say \"x\""
+    )
+
+
+def written(kind: str, path: Path, rows: list[Any], *, ended: bool, packed: bool) -> Any:
+    lines = ["n,t", *map(csv_line, rows)] if kind == "csv" else list(map(json_line, rows))
+    data = ("\n".join(lines) + "\n" * ended).encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    return CsvSource(path, types={"n": int}) if kind == "csv" else JsonLinesSource(path)
+
+
+def told(row: Any) -> Any:
+    return repr((row.original, str(row.error))) if isinstance(row, Malformed) else repr(row)
+
+
+async def read(source: Any, position: Any, *, columns: bool) -> tuple[list[Any], list[Any], bool]:
+    """Rows, the position after each, and whether any came in columns."""
+    rows: list[Any] = []
+    places: list[Any] = []
+    any_columns = False
+    await source.prepare_resume(position)
+    async for block in source.blocks(Demand(rows=100, columns=columns)):
+        any_columns |= isinstance(block.rows, Columns)
+        rows += map(told, block.rows)
+        places += [block.position(n) for n in range(1, len(block.rows) + 1)]
+    return rows, places, any_columns
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(
+    kind=st.sampled_from(["csv", "jsonl"]),
+    rows=ROWS,
+    ended=st.booleans(),
+    packed=st.booleans(),
+    size=st.sampled_from([8, 30, 64, 200]),
+    data=st.data(),
+)
+def test_rows_and_places_are_those_of_the_plain_path(
+    kind: str, rows: Any, ended: bool, packed: bool, size: int, data: Any, tmp_path_factory: Any
+) -> None:
+    source = written(kind, tmp_path_factory.mktemp("x") / "f", rows, ended=ended, packed=packed)
+    plain, places, _ = trio.run(lambda: read(source, None, columns=False))
+    at = data.draw(st.integers(0, len(places)))
+    position = places[at - 1] if at else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(textfile, "_COLUMNS_BLOCK", size)
+        patch.setattr(textfile, "_TRIES", 1_000)
+        patch.setattr(filerun, "_WORTH", 0)
+        found, found_places, _ = trio.run(lambda: read(source, position, columns=True))
+    assert found == plain[at:]
+    assert found_places == places[at:]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_no_thread_outlives_the_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(textfile, "_COLUMNS_BLOCK", 64)
+    monkeypatch.setattr(filerun, "_WORTH", 0)
+    source = written(kind, tmp_path / "f", [(n, "x") for n in range(50)], ended=True, packed=False)
+    names: set[str] = set()
+    in_columns = textfile.in_columns
+
+    def noting(*args: Any, **options: Any) -> Any:
+        names.add(threading.current_thread().name)
+        return in_columns(*args, **options)
+
+    for module in ("csvparser", "jsontext"):
+        monkeypatch.setattr(f"agora.sources.{module}.in_columns", noting)
+    rows, _, any_columns = trio.run(lambda: read(source, None, columns=True))
+    assert len(rows) == 50
+    assert any_columns
+    assert any(name.startswith("agora") for name in names)
+    assert not any(thread.name.startswith("agora") for thread in threading.enumerate())
