@@ -11,10 +11,14 @@ from agora.testing.needs import require_hypothesis
 
 if TYPE_CHECKING:
     from agora.testing.laws.base import Law, LawBroken
+    from agora.testing.laws.middlewarecase import MiddlewareCase
+    from agora.testing.laws.middlewarelaws import MIDDLEWARE_LAWS
 
-__all__ = ["Law", "LawBroken"]
+__all__ = ["MIDDLEWARE_LAWS", "Law", "LawBroken", "MiddlewareCase"]
 
 _MODULES = {
+    "MIDDLEWARE_LAWS": ".middlewarelaws",
+    "MiddlewareCase": ".middlewarecase",
     "Law": ".base",
     "LawBroken": ".base",
 }

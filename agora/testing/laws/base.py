@@ -73,14 +73,16 @@ class Breach(Exception):  # noqa: N818  - no error of the kit's: it is what was 
 
 @attrs.frozen
 class Trial(Generic[C]):
-    """How one law is tried."""
+    """How a law is tried, or several by the same runs."""
 
-    law: Law
+    laws: Sequence[Law]
     cases: SearchStrategy[C]
     run: Callable[[C], None]
     """Synchronous. Raises `Breach` where the case breaks the law; what else it raises comes out of the check."""
     examples: int | None = None
     """Fewer than the check's where one takes long."""
+    calls: int = 500
+    """How often a case is run at most once one was found: what bounds the time of shrinking, and the same each time."""
 
 
 @attrs.frozen
@@ -92,15 +94,13 @@ class Check:
     """Those that a single case needs, too: the factory (under `""`: it goes by position) and the profile."""
     examples: int
     seed: int | None = None
-    calls: int = 500
-    """How often a case is run at most once one was found: what bounds the time of shrinking, and the same each time."""
 
     def prove(self, trials: Sequence[Trial[C]]) -> None:
         """Search each law for a counterexample, in order. Raises `LawBroken` for the first one that has one."""
         seed = current_seed() if self.seed is None else self.seed
         for trial in trials:
             examples = min(self.examples, trial.examples or self.examples)
-            search = _Search(trial, examples, seed, self.calls)
+            search = _Search(trial, examples, seed)
             found = search.smallest()
             if found is not None:
                 breach, case = found
@@ -109,13 +109,14 @@ class Check:
     def replay(self, trials: Sequence[Trial[C]], law: str, case: C) -> None:
         """Run this one case of the law with this name. Raises `LawBroken`; `ValueError` for an unknown name."""
         for trial in trials:
-            if trial.law.name == law:
+            if law in (each.name for each in trial.laws):
                 try:
                     trial.run(case)
                 except Breach as breach:
                     raise self._broken(breach, case, None) from breach.__cause__
                 return
-        raise ValueError(f"no law {law!r} here: {', '.join(trial.law.name for trial in trials)}")
+        known = ", ".join(each.name for trial in trials for each in trial.laws)
+        raise ValueError(f"law={law!r}: expected one of {known}")
 
     def _broken(self, breach: Breach, case: object, seed: int | None, *, steady: bool = True) -> LawBroken:
         code = Code()
@@ -131,7 +132,6 @@ class _Search(Generic[C]):
     trial: Trial[C]
     examples: int
     seed: int
-    calls: int
     steady: bool = True
     _failing: dict[str, tuple[Breach, C]] = attrs.field(factory=dict)
     """Cases that broke a law, by their code: not run again, so that the last word is the same as the first."""
@@ -171,7 +171,7 @@ class _Search(Generic[C]):
         if known is not None:
             self._smallest = known
             raise known[0]
-        if self._shrinking < self.calls:
+        if self._shrinking < self.trial.calls:
             self._shrinking += 1
             self._run(case)
 

@@ -42,7 +42,7 @@ class Code:
         """The name of a class or function, imported; what can't be imported is taken to stand where this is pasted."""
         module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
         if name is None:
-            return repr(target)
+            return "factory"
         if module in {None, "builtins"}:
             return str(name)
         if "<" in name:  # made in a function, or a lambda

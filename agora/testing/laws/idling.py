@@ -1,0 +1,40 @@
+"""Whether code waited, in real time, for something other than the processor.
+
+Time alone doesn't tell: on a busy machine a thread loses the processor for longer than a lookup takes. The operating
+system counts both apart: what a thread gave away itself, and what was taken from it.
+"""
+
+import time
+
+import attrs
+
+try:
+    import resource
+except ImportError:  # pragma: no cover  - Windows: time has to do
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["Idling"]
+
+
+def _given_away() -> int | None:
+    """How often this thread has given the processor away; `None` where nobody counts that."""
+    if resource is None:
+        return None
+    who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
+    return resource.getrusage(who).ru_nvcsw
+
+
+@attrs.frozen
+class Idling:
+    """A moment to measure from."""
+
+    real: float = attrs.field(factory=time.perf_counter)
+    computing: float = attrs.field(factory=time.thread_time)
+    given_away: int | None = attrs.field(factory=_given_away)
+
+    def seconds(self) -> float:
+        """For how long this thread has waited since then."""
+        if self.given_away is not None and _given_away() == self.given_away:
+            return 0.0
+        now = Idling()
+        return max(0.0, (now.real - self.real) - (now.computing - self.computing))

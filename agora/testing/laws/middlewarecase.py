@@ -1,0 +1,88 @@
+"""Cases of the laws of middlewares: what is sent through a part, where batches end, and in what order things finish."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from agora.copying import keep
+from agora.records import Record
+from agora.testing.laws.spoiled import spoil
+
+__all__ = ["ENDINGS", "MiddlewareCase", "cases"]
+
+ENDINGS = ("source", "next", "sink", "record")
+"""What ends a run early: the source fails, a later step doesn't start, the sink fails, a record fails under the
+policy "stop"."""
+
+_MOST = 6
+_LONGEST_WAIT = 5
+
+
+@attrs.frozen(kw_only=True)
+class MiddlewareCase:
+    """All there is to know of one example."""
+
+    records: Sequence[Record]
+    borders: Sequence[int] = attrs.field(default=(), converter=tuple)
+    """Positions of records before which a batch ends, since the source lets time pass."""
+    batch_size: int = 512
+    """Records of a batch at most."""
+    in_flight: int | None = None
+    """Records in flight at most (`Backpressure.fixed`); `None`: the default."""
+    concurrency: int | None = None
+    """`None`: the part's own."""
+    waits: Sequence[int] = attrs.field(default=(), converter=tuple)
+    """The schedule: how many milliseconds (of virtual time) the n-th call that begins, or goes on after a suspension,
+    has to wait before it does. None behind the last."""
+    spoiled: Mapping[int, int] = attrs.field(factory=dict)
+    """By a record's position, the number of its field that can't be read."""
+    cancel_at: int | None = None
+    """The suspension, counted from 1, at which the run is cancelled."""
+    ending: str | None = None
+    """What ends the run early; one of `ENDINGS`."""
+    split: int = 0
+    """Position of the record before which the run is stopped and resumed, or at which prefixes part."""
+
+    def fresh(self) -> list[Record]:
+        """The records, made anew: a part may change them."""
+        kept = [keep(record) for record in self.records]
+        return [
+            spoil(record, self.spoiled[position]) if position in self.spoiled else record
+            for position, record in enumerate(kept)
+        ]
+
+    @property
+    def size(self) -> int:
+        return len(self.records)
+
+
+def cases(
+    records: st.SearchStrategy[Any], **drawn: st.SearchStrategy[Any]
+) -> st.SearchStrategy[MiddlewareCase]:
+    """Cases with one to six records, some of them again, and of the other fields those that are named. What depends on
+    the number of records is counted around by whoever reads it."""
+
+    @st.composite
+    def whole(draw: st.DrawFn) -> MiddlewareCase:
+        size = draw(st.integers(1, _MOST))
+        found: list[Record] = []
+        for _ in range(size):
+            again = bool(found) and draw(st.integers(0, 4)) == 4
+            found.append(keep(found[draw(st.integers(0, len(found) - 1))]) if again else draw(records))
+        return MiddlewareCase(records=found, **{name: draw(each) for name, each in drawn.items()})
+
+    return whole()
+
+
+nothing: st.SearchStrategy[MiddlewareCase] = st.nothing()
+borders = st.sets(st.integers(1, _MOST - 1)).map(sorted)
+batch_sizes = st.sampled_from([512, 1, 2, 3])
+limits = st.sampled_from([None, 1, 2, 4])
+concurrencies = st.integers(2, 4)
+waits = st.lists(st.integers(0, _LONGEST_WAIT), max_size=3 * _MOST)
+spoiled = st.dictionaries(st.integers(0, _MOST - 1), st.integers(0, 3), min_size=1, max_size=2)
+suspensions = st.integers(1, 12)
+endings = st.sampled_from(ENDINGS)
+splits = st.integers(0, _MOST)
