@@ -65,18 +65,31 @@ async def _apply(step: Step, record: Record) -> Sequence[Record]:
 
 async def _results(step: Step, record: Record) -> Sequence[Record]:
     """What one step makes of one record: none, one, or many."""
-    argument = [record] if step.kind is StepKind.BATCH else record
-    result = step.call(argument)
+    if step.kind is StepKind.BATCH:
+        return await _batch_of_one(step, record)
+    result = step.call(record)
     if step.is_async or isinstance(result, CoroutineType):  # as `lambda record: fetch(record)` gives one
         result = await result
     if step.kind is StepKind.FILTER:
         return [record] if result else []
     if step.kind is StepKind.EXPAND:
         return await _collect(result)
-    if step.kind is StepKind.BATCH:
-        [result] = result
-        if isinstance(result, Exception):
-            raise result
+    return [] if result is None else [result]
+
+
+async def _batch_of_one(step: Step, record: Record) -> Sequence[Record]:
+    before = None if step.snapshot is None else keep(step.snapshot())
+    try:
+        result = step.call([record])
+        if step.is_async or isinstance(result, CoroutineType):
+            result = await result
+    except Exception:  # the engine asks again, for smaller batches, from the state that was
+        if step.restore is not None:
+            step.restore(before)
+        raise
+    [result] = result
+    if isinstance(result, Exception):
+        raise result
     return [] if result is None else [result]
 
 

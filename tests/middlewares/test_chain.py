@@ -127,3 +127,27 @@ def test_a_run_equals_a_fold_of_process(data: st.DataObject, count: int, how: di
         if step.multiplies:
             break
     run_virtual(fold, count, steps, how)
+
+
+async def test_a_batch_step_that_raises_has_its_state_from_before():
+    class Summing:
+        total = 0
+
+        def process_batch(self, records):
+            for record in records:
+                self.total += record
+                if record > 5:
+                    raise ValueError("too much")
+            return [self.total for _ in records]
+
+        def snapshot(self):
+            return self.total
+
+        def restore(self, state):
+            self.total = state
+
+    chain = MiddlewareChain([Summing()])
+    assert await chain.process(1) == 1
+    with pytest.raises(ValueError, match="too much"):
+        await chain.process(6)
+    assert await chain.process(2) == 3  # as in the engine
