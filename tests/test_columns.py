@@ -3,7 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agora.columns import Columns, rows_of
@@ -13,6 +13,7 @@ NAMES = st.text(max_size=4) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(names=st.lists(NAMES, max_size=4, unique=True), rows=st.integers(0, 3), data=st.data())
 def test_rows_are_those_of_pyarrow(names: list[str], rows: int, data: Any) -> None:
     values = st.none() | st.integers(-9, 9) | st.booleans().map(int)

@@ -98,8 +98,10 @@ class _TextFile:
     _doublings: int = 0
     _whole_head: Fingerprint | None = None
     _misses: int = 0
-    _behind: list[Parsed | None] = attrs.field(factory=list)
-    """The second half of a block, where the first one was taken alone; `None`: it couldn't be columns."""
+    _later: bytes = b""
+    """The second half of a block that was read, where `_data` ends with the first."""
+    _ahead: Parsed | None = None
+    """That half in columns, parsed beside the first one."""
     _helper: seam.Helper = attrs.field(factory=lambda: seam.current().helper())
 
     @property
@@ -120,17 +122,23 @@ class _TextFile:
         return self.columns and self._misses < _TRIES
 
     def read(self) -> None:
-        if self._behind:
+        if self._ahead is not None:
             return
-        block = self.reader.block if self._in_columns else self.reader.read
-        self._data += block(self._step)
+        if not self._in_columns:
+            self._data += self.reader.read(self._step)
+            return
+        block = self.reader.block(self._step)
+        large = len(block) >= _COLUMNS_BLOCK
+        border = (block.rfind(b"\n", 0, len(block) // 2) + 1 if large else 0) or len(block)
+        self._data = b"".join((self._data, memoryview(block)[:border]))
+        self._later = block[border:]
 
     def take(self) -> Piece:
         reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
-        final = reader.at_end and reader.damage is None
+        at_end = reader.at_end and not self._later
+        final = at_end and reader.damage is None
         parsed = self._parsed(data, offset, line, final=final)
-        at_end = reader.at_end and not self._behind
-        last = len(parsed.rows) if final and at_end else None
+        last = len(parsed.rows) if final else None
         size = reader.size
 
         def position(n: int) -> FilePosition:
@@ -152,6 +160,8 @@ class _TextFile:
 
         self.tail = (tail + data[: parsed.consumed])[-TAIL:]
         self._data = data[parsed.consumed :]
+        self._ahead = None if self._data else self._ahead
+        self._data, self._later = self._data + self._later, b""
         self.offset += parsed.consumed
         self.line += parsed.lines
         self._doublings = 0 if parsed.consumed else self._doublings + 1
@@ -176,8 +186,9 @@ class _TextFile:
 
     def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
         assert self.parser is not None
+        ahead, self._ahead = self._ahead, None
         if self._in_columns:
-            parsed = self._behind.pop() if self._behind else self._columns(self.parser, data, final=final)
+            parsed = ahead or self._columns(self.parser, data, final=final)
             if parsed is not None:
                 self._misses = 0
                 return parsed
@@ -185,17 +196,15 @@ class _TextFile:
         return self.parser.parse(data, offset, line, final=final)
 
     def _columns(self, parser: TextParser, data: bytes, *, final: bool) -> Parsed | None:
-        """The halves of a large block at the same time; the second one waits for the next call."""
-        border = data.rfind(b"\n", 0, len(data) // 2) + 1 if len(data) >= _COLUMNS_BLOCK else 0
-        if not border:
+        """Where the other half of a block comes behind it, that one too, at the same time."""
+        later = self._later
+        if not later:
             return parser.columns(data, final=final)
-        first, second = self._helper.both(
-            lambda: parser.columns(data[:border], final=False),
-            lambda: parser.columns(data[border:], final=final),
+        end = self.reader.at_end and self.reader.damage is None
+        parsed, self._ahead = self._helper.both(
+            lambda: parser.columns(data, final=False), lambda: parser.columns(later, final=end)
         )
-        if first is not None:
-            self._behind.append(second)
-        return first
+        return parsed
 
     def close(self) -> None:
         self._helper.close()
