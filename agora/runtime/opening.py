@@ -160,6 +160,10 @@ class Opening:
         else:
             for port in self.ports:
                 if known.get(port.name) is not None and hasattr(port.sink, "recover"):
+                    if (
+                        self._lease is not None
+                    ):  # frozen until now, it would cut off what a later one has committed
+                        await self._lease.check()
                     await maybe_await(port.sink.recover(known[port.name]))
         await self._save_genesis(known)
 

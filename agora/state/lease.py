@@ -251,6 +251,14 @@ class Lease:
         """The fencing number, 1 or more; higher than that of every holder before."""
         return self._holder.fence
 
+    async def check(self) -> None:
+        """`PipelineBusy` where a later runner has taken over. A trio checkpoint."""
+        if await self._state.get(_FENCES, self._pipeline) != b"%d" % self.fence:
+            raise PipelineBusy(
+                f"pipeline {self._pipeline!r}: a later runner has taken over from this run"
+                f" ({self._holder.run_id}, fence {self.fence})"
+            )
+
     def settle(self, unsettled: Iterable[str]) -> None:
         """What `release` will say: these sinks, and no others, may hold what isn't committed."""
         self._holder = attrs.evolve(self._holder, unsettled=sorted(unsettled))

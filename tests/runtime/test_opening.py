@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from support import CountingStore, Records, run_virtual
 
-from agora import AgoraError, Pipeline
+from agora import AgoraError, Pipeline, PipelineBusy
 from agora.sinks import MemorySink
 from agora.state import CheckpointStore, MemoryBackend
 from agora.state import lease as lease_module
@@ -429,3 +429,28 @@ def test_the_lease_is_renewed_while_a_long_opening_goes_on(monkeypatch: pytest.M
             assert (await pipeline.build(checkpoint_store=CheckpointStore(state)).run()).written == 2
 
     trio.run(main)
+
+
+def test_a_run_that_was_taken_over_while_it_opened_recovers_nothing() -> None:
+    """It was frozen: by its old token it would cut off what the other one has committed."""
+    store = CountingStore()
+    taken = False
+
+    class Sink(MemorySink):
+        async def open(self, context: Any) -> None:
+            if taken:  # another one raises the fence, as a run that takes over does
+                await store.state.put("lease.fence", "p", b"99")
+
+        async def recover(self, token: Any) -> None:
+            recovered.append(token)
+
+    def bound() -> Any:
+        return Pipeline(Records(6), name="p").to(Sink()).build(checkpoint_store=store, checkpoint_every=2)
+
+    recovered: list[Any] = []
+    run_virtual(bound().run)
+    recovered.clear()
+    taken = True
+    with pytest.raises(PipelineBusy, match="a later runner has taken over"):
+        run_virtual(bound().run)
+    assert recovered == []
