@@ -188,12 +188,14 @@ class ParquetSink:
     # --- blocking ---
 
     def _check_target(self, target: Path, transactional: bool) -> None:
+        files = seam.current().files
         single = not transactional and self._single
-        if single and target.is_dir():
+        directory = files.is_directory(target)
+        if single and directory:
             raise ConfigError(
                 f"{self.path} is a directory: without checkpoints a name in .parquet is one file"
             )
-        if not single and target.is_file():
+        if not single and not directory and files.exists(target):
             raise ConfigError(f"{self.path} is a file: give the name of a directory for the parts")
         if single and self._policy == "append":
             raise ConfigError(
@@ -203,7 +205,8 @@ class ParquetSink:
             self._refuse_existing(target)
 
     def _refuse_existing(self, target: Path) -> None:
-        if target.exists() and (target.is_file() or os.listdir(target)):
+        files = seam.current().files
+        if files.exists(target) and (not files.is_directory(target) or files.names(target)):
             raise SinkChanged(
                 f'{self.path} exists: move it away, or say if_exists="append" or if_exists="replace"'
             )
@@ -212,16 +215,17 @@ class ParquetSink:
         files = seam.current().files
         if self._policy == "error":
             self._refuse_existing(target)
-        names = sorted(name for name in os.listdir(work) if not name.startswith(".")) if work.exists() else []
+        there = files.names(work) if files.exists(work) else []
+        names = sorted(name for name in there if not name.startswith("."))
         if self._single:
             self._publish_file(work, target, names)
             return
-        if self._policy == "append" and target.exists():
+        if self._policy == "append" and files.exists(target):
             self._publish_behind(work, target, names)
             return
         files.make_directory(work)
         old = target.with_name(f"{work.name}.old")
-        if target.exists():
+        if files.exists(target):
             files.replace(target, old)
         files.replace(work, target)
         files.sync_directory(target.parent)
@@ -239,6 +243,6 @@ class ParquetSink:
     def _publish_behind(self, work: Path, target: Path, names: Sequence[str]) -> None:
         """Each part whole under a name that sorts behind those that are there."""
         files = seam.current().files
-        for number, name in enumerate(names, next_number(os.listdir(target))):
+        for number, name in enumerate(names, next_number(files.names(target))):
             files.replace(work / name, target / part_name(number, 0))
         files.sync_directory(target)

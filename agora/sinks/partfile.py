@@ -72,7 +72,7 @@ class PartFile:
         assert self._handle is not None
         seam.current().files.fsync(self._handle)
         self._handle.close()
-        return self.path.stat().st_size
+        return seam.current().files.status(self.path).size
 
     def discard(self) -> None:
         """Close what is open; what is in the file then is of no use."""

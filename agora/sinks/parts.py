@@ -7,7 +7,6 @@ older than it.
 """
 
 import base64
-import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -208,7 +207,7 @@ class PartDirectory:
             self._begun = True
 
     def _settle_existing(self) -> None:
-        if not self.path.exists():
+        if not seam.current().files.exists(self.path):
             return
         there = _visible(self.path)
         if there and self.if_exists == "error":
@@ -226,9 +225,9 @@ class PartDirectory:
 
     def _commit(self, token: PartsToken) -> None:
         files = seam.current().files
-        if not self.path.exists():
+        if not files.exists(self.path):
             return
-        hidden = set(os.listdir(self.path))
+        hidden = set(files.names(self.path))
         pending = [name for name, _ in token.parts if self._hidden(name).name in hidden]
         for name in pending:
             files.replace(self._hidden(name), self.path / name)
@@ -244,7 +243,7 @@ class PartDirectory:
     def _settle(self, token: PartsToken, *, undoing: bool = False) -> bool:
         """Whether the directory is begun anew. `SinkChanged` where it isn't what the token says."""
         completed = self._context.resumed_from is not None and self._context.resumed_from.completed
-        names = set(os.listdir(self.path)) if self.path.is_dir() else set()
+        names = set(self._names())
         sizes = {name: self._size(name, names) for name, _ in token.parts}
         later = sorted(name for name in names if next_number([name]) > token.number)
         gone = bool(token.parts) and not any(size is not None for size in sizes.values())
@@ -272,24 +271,29 @@ class PartDirectory:
             files.unlink(self.path / name)
             files.unlink(self._hidden(name))
         self._drop_hidden(set())
-        if token.created and self.path.exists():
+        if token.created and files.exists(self.path):
             self._remove_if_empty()
 
     def _remove_if_empty(self) -> None:
-        if not os.listdir(self.path):
-            seam.current().files.remove_directory(self.path)
+        files = seam.current().files
+        if not files.names(self.path):
+            files.remove_directory(self.path)
 
     def _size(self, name: str, names: set[str]) -> int | None:
         for there in (self.path / name, self._hidden(name)):
             if there.name in names:
-                return there.stat().st_size
+                return seam.current().files.status(there).size
         return None
 
     def _drop_hidden(self, keep: set[str]) -> None:
         """Spools and parts that runs before this one left."""
-        for name in os.listdir(self.path) if self.path.is_dir() else ():
+        for name in self._names():
             if name.startswith((".spool-", ".part-", "..spool-")) and name not in keep:
                 seam.current().files.unlink(self.path / name)
+
+    def _names(self) -> list[str]:
+        files = seam.current().files
+        return files.names(self.path) if files.is_directory(self.path) else []
 
     # --- bookkeeping ---
 
@@ -346,7 +350,7 @@ def next_number(names: Iterable[str]) -> int:
 
 
 def _visible(path: Path) -> list[str]:
-    return sorted(name for name in os.listdir(path) if not name.startswith("."))
+    return sorted(name for name in seam.current().files.names(path) if not name.startswith("."))
 
 
 def _line(schema: pa.Schema) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from agora import seam
 from agora.sinks.partfile import GROUP_BYTES, GROUP_ROWS, PartFile
 
 __all__ = ["packed", "write_part"]
@@ -54,7 +55,8 @@ def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[list[pa.RecordBatch]]
 def _batches(spool: Path | None) -> Generator[pa.RecordBatch]:
     if spool is None:
         return
-    with pa.OSFile(str(spool), "rb") as content:
+    handle = seam.current().files.open(spool, "rb")
+    with pa.PythonFile(handle, "r") as content:
         while content.tell() < content.size():
             with pa.ipc.open_stream(content) as stream:
                 yield from stream
