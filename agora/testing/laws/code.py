@@ -7,7 +7,7 @@ import importlib
 import math
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from pathlib import PosixPath, PurePath, WindowsPath
 from typing import Any
 
 import attrs
@@ -22,6 +22,8 @@ class Code:
     """Renders values, and gathers the imports."""
 
     imports: set[str] = attrs.field(factory=set)
+    names: dict[str, set[str]] = attrs.field(factory=dict)
+    """What is imported from which module."""
 
     def of(self, value: object) -> str:
         """The code of `value`. What has none that is known is written as its `repr`."""
@@ -47,7 +49,7 @@ class Code:
             return str(name)
         if "<" in name:  # made in a function, or a lambda
             return str(name.rpartition(".")[2]).strip("<>") if not name.endswith("<lambda>") else "factory"
-        self.imports.add(f"from {_public(module, name, target)} import {name.partition('.')[0]}")
+        self.names.setdefault(_public(module, name, target), set()).add(name.partition(".")[0])
         return str(name)
 
     def call(self, target: Any, arguments: Mapping[str, object]) -> str:
@@ -69,7 +71,10 @@ class Code:
 def script(test: str, code: Code, body: str) -> str:
     """A test of this name with this body, the imports above it."""
     indented = "\n".join(f"    {line}" if line else "" for line in body.splitlines())
-    imports = "\n".join(sorted(code.imports, key=lambda line: (line.startswith("from"), line)))
+    froms = [
+        f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(code.names.items())
+    ]
+    imports = "\n".join([*sorted(code.imports), *froms])
     return f"{imports}\n\n\ndef {test}() -> None:\n{indented}\n"
 
 
@@ -158,7 +163,7 @@ def _arrow_type(kind: Any) -> str:
 
 
 def _path(code: Code, value: PurePath) -> str:
-    code.imports.add("from pathlib import Path")
+    code.names.setdefault("pathlib", set()).add("Path")
     return f"Path({str(value)!r})"
 
 
@@ -174,5 +179,7 @@ _RENDERERS: dict[type, Callable[[Code, Any], str]] = {
     datetime.time: _module("import datetime"),
     datetime.timedelta: _module("import datetime"),
     decimal.Decimal: _named("import decimal", "decimal."),
+    PosixPath: _path,
+    WindowsPath: _path,
     uuid.UUID: _named("import uuid", "uuid."),
 }

@@ -5,13 +5,16 @@ system counts both apart: what a thread gave away itself, and what was taken fro
 """
 
 import time
+from importlib import import_module
+from typing import Any
 
 import attrs
 
+resource: Any
 try:
-    import resource
-except ImportError:  # pragma: no cover  - Windows: time has to do
-    resource = None  # type: ignore[assignment]
+    resource = import_module("resource")
+except ImportError:  # Windows: time has to do
+    resource = None
 
 __all__ = ["Idling"]
 
@@ -21,7 +24,7 @@ def _given_away() -> int | None:
     if resource is None:
         return None
     who = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
-    return resource.getrusage(who).ru_nvcsw
+    return int(resource.getrusage(who).ru_nvcsw)
 
 
 @attrs.frozen

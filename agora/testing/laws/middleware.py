@@ -87,7 +87,9 @@ def _trials(
         trial(trials.agreement, laws.AGREEMENT, laws.ORDER),
     ]
     if parallel:
-        found.append(trial(trials.concurrency, laws.CONCURRENCY, batch_size=draw.batch_sizes, **parallel))
+        found.append(
+            trial(trials.concurrency, laws.CONCURRENCY, laws.ORDER, batch_size=draw.batch_sizes, **parallel)
+        )
     found.append(
         trial(trials.failures, laws.FAILURES, spoiled=draw.spoiled, batch_size=draw.batch_sizes, **parallel)
     )

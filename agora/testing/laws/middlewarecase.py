@@ -71,15 +71,29 @@ def cases(
         for _ in range(size):
             again = bool(found) and draw(st.integers(0, 4)) == 4
             found.append(keep(found[draw(st.integers(0, len(found) - 1))]) if again else draw(records))
+        if draw(st.integers(0, 3)) < 3:
+            found = _ordered_alike(found)
         return MiddlewareCase(records=found, **{name: draw(each) for name, each in drawn.items()})
 
     return whole()
 
 
+def _ordered_alike(records: list[Record]) -> list[Record]:
+    """Dicts with the same fields in the same order: those of one source are, and Hypothesis' often aren't."""
+    orders: dict[frozenset[Any], list[Any]] = {}
+    alike = []
+    for record in records:
+        if type(record) is dict:
+            order = orders.setdefault(frozenset(record), list(record))
+            record = {name: record[name] for name in order}  # noqa: PLW2901
+        alike.append(record)
+    return alike
+
+
 nothing: st.SearchStrategy[MiddlewareCase] = st.nothing()
 borders = st.sets(st.integers(1, _MOST - 1)).map(sorted)
 batch_sizes = st.sampled_from([512, 1, 2, 3])
-limits = st.sampled_from([None, 1, 2, 4])
+limits = st.sampled_from([None, 8, 1])  # a batch is a quarter of it at most
 concurrencies = st.integers(2, 4)
 waits = st.lists(st.integers(0, _LONGEST_WAIT), max_size=3 * _MOST)
 spoiled = st.dictionaries(st.integers(0, _MOST - 1), st.integers(0, 3), min_size=1, max_size=2)

@@ -8,14 +8,15 @@ from typing import Any
 import attrs
 
 from agora.context import RunContext
+from agora.copying import keep
 from agora.middlewares.chain import MiddlewareChain
-from agora.middlewares.step import Step
+from agora.middlewares.step import Step, StepKind
 from agora.records import Json, Record
 from agora.runtime.failing import leaf, maybe_await
 from agora.testing.laws.outcomes import Settled, failure_of, text_of
 from agora.tracing.noop import NoopTracer
 
-__all__ = ["Reference", "settle"]
+__all__ = ["Reference"]
 
 
 @attrs.define(eq=False)
@@ -23,8 +24,8 @@ class Reference:
     """A part outside of any run: started, given records one by one, ended."""
 
     step: Step
-    process: Callable[[Record], Any] | None = None
-    """How a record passes it; `None`: `MiddlewareChain.process`."""
+    between: bool = False
+    """Whether it stands in the middle of a chain and `process_range` is asked; else alone, and `process`."""
     state: dict[str, Json] = attrs.field(factory=dict)
 
     async def run(self, records: Iterable[Record], *, finish: bool = True) -> tuple[list[Settled], list[str]]:
@@ -39,8 +40,24 @@ class Reference:
                     await maybe_await(hook(context))
                 if callable(hook := getattr(part, closing, None)):
                     life.push_async_callback(_ended, hook)
-            settled = [await settle(self.step, record, self.process) for record in records]
+            settled = [await self._settle(record) for record in records]
             return settled, await self._finished() if finish else []
+
+    async def _settle(self, record: Record) -> Settled:
+        """Pass one record through the reference chain."""
+        drawn: list[str] = []
+        step = _undoing(_noting(self.step, drawn), self.state)
+        try:
+            result: Any = await self._process(step, record)
+        except Exception as error:  # noqa: BLE001  - it is what became of the record
+            return Settled(tuple(drawn), failure_of(leaf(error)))
+        children = result if step.multiplies else [] if result is None else [result]
+        return Settled(tuple(text_of(child) for child in children))
+
+    async def _process(self, step: Step, record: Record) -> Any:
+        if self.between:
+            return await MiddlewareChain((_same, step, _same)).process_range(1, 2, record)
+        return await MiddlewareChain((step,)).process(record)
 
     async def _finished(self) -> list[str]:
         hook = getattr(self.step.part, "finish", None)
@@ -50,19 +67,6 @@ class Reference:
         return [text_of(record) for record in held or () if record is not None]
 
 
-async def settle(step: Step, record: Record, process: Callable[[Record], Any] | None = None) -> Settled:
-    """Pass one record through the reference chain."""
-    drawn: list[str] = []
-    if process is None:
-        process = MiddlewareChain((_noting(step, drawn),)).process
-    try:
-        result: Any = await process(record)
-    except Exception as error:  # noqa: BLE001  - it is what became of the record
-        return Settled(tuple(drawn), failure_of(leaf(error)))
-    children = result if step.multiplies else [] if result is None else [result]
-    return Settled(tuple(text_of(child) for child in children))
-
-
 def _noting(step: Step, drawn: list[str]) -> Step:
     """The step; where it multiplies, `drawn` gets what was drawn of its children: that has been passed on, should the
     next one fail."""
@@ -70,6 +74,24 @@ def _noting(step: Step, drawn: list[str]) -> Step:
         return step
     call = step.call
     return attrs.evolve(step, call=lambda record: _noted(call(record), drawn))
+
+
+def _undoing(step: Step, state: dict[str, Json]) -> Step:
+    """The step; where it takes batches, `context.state` is what it was before a call that raised, as in a run."""
+    if step.kind is not StepKind.BATCH:
+        return step
+    call = step.call
+
+    async def undoing(records: list[Record]) -> Any:
+        before = keep(state)
+        try:
+            return await maybe_await(call(records))
+        except Exception:
+            state.clear()
+            state.update(before)
+            raise
+
+    return attrs.evolve(step, call=undoing, is_async=True)
 
 
 def _noted(children: Any, drawn: list[str]) -> Any:
@@ -90,6 +112,10 @@ async def _noted_async(children: AsyncIterable[Record], drawn: list[str]) -> Asy
         if child is not None:
             drawn.append(text_of(child))
         yield child
+
+
+def _same(record: Record) -> Record:
+    return record
 
 
 async def _ended(hook: Callable[[], object]) -> None:

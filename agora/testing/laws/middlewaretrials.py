@@ -6,9 +6,7 @@ from typing import Any
 import attrs
 import trio
 
-from agora.middlewares.chain import MiddlewareChain
 from agora.middlewares.step import Step
-from agora.records import Record
 from agora.state import CheckpointStore, MemoryBackend
 from agora.testing.laws.base import Breach, Law
 from agora.testing.laws.middlewarecase import MiddlewareCase
@@ -212,15 +210,7 @@ class Trials:
 
     async def _between(self, case: MiddlewareCase) -> Outcome:
         """By `process_range`, in the middle of a chain."""
-
-        def same(record: Record) -> Record:
-            return record
-
-        step = self.subject.step()
-        chain = MiddlewareChain((same, step, same))
-        return Outcome.expected(
-            *await Reference(step, lambda record: chain.process_range(1, 2, record)).run(case.fresh())
-        )
+        return Outcome.expected(*await Reference(self.subject.step(), between=True).run(case.fresh()))
 
 
 def _store() -> CheckpointStore:
@@ -245,5 +235,5 @@ def _compare(law: Law, first: str, expected: Outcome, second: str, found: Outcom
     if expected == found:
         return
     if expected.in_any_order() == found.in_any_order():
-        law = ORDER if law in (BORDERS, AGREEMENT) else law
+        law = ORDER if law in (BORDERS, AGREEMENT, CONCURRENCY) else law
     raise Breach(law, f"{first}\n{expected}\n{second}\n{found}{hint}")

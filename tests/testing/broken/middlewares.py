@@ -24,6 +24,15 @@ class Broken:
         return self.factory.__name__
 
 
+OPENED = []
+"""Files that stay open, for the tests to close."""
+
+
+def opened():
+    OPENED.append(tempfile.TemporaryFile())  # noqa: SIM115  - it is to stay open
+    return OPENED[-1]
+
+
 # fresh
 
 
@@ -80,14 +89,13 @@ class DrainedDefault:
 
 
 class LookingAhead:
-    """Marks the last of each id, as far as it can see."""
+    """Marks what comes last, as far as it can see."""
 
     def __init__(self):
         self.count = 0
 
     def process_batch(self, records):
-        last = {record["id"]: place for place, record in enumerate(records)}
-        return [{**record, "last": last[record["id"]] == place} for place, record in enumerate(records)]
+        return [{**record, "last": place == len(records) - 1} for place, record in enumerate(records)]
 
     def snapshot(self):
         return self.count
@@ -353,6 +361,20 @@ class LeavesATask:
         return record
 
 
+class HalfStarted:
+    """Cancelled while it starts, it keeps open what it had opened."""
+
+    async def on_start(self, context):
+        self.file = opened()
+        await trio.sleep(0.1)
+
+    def process(self, record):
+        return record
+
+    def on_end(self):
+        self.file.close()
+
+
 # pairing
 
 
@@ -382,7 +404,7 @@ class StartsOnce:
 
 class LeavesAFile:
     def on_start(self, context):
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115  - it stays open
+        self.file = opened()
 
     def process(self, record):
         return record
@@ -485,6 +507,7 @@ BROKEN = [
     Broken(StaysBusy, "cancellation"),
     Broken(HalfAnswered, "cancellation"),
     Broken(LeavesATask, "cancellation"),
+    Broken(HalfStarted, "cancellation"),
     Broken(EndsWhatWasNot, "pairing"),
     Broken(StartsOnce, "pairing"),
     Broken(LeavesAFile, "pairing"),
