@@ -1,7 +1,8 @@
-"""Faults at every operation that reaches the disk: failures, crashes, loss of power.
+"""Faults at every operation that reaches the disk, and at every call of a part: failures, crashes, loss of power.
 
-There is one mechanism: an observer sees each operation and decides whether, and how, it happens (`observing`).
-`Failpoints` counts operations and fails the n-th; `DiskRecorder` logs them, and says what a disk would hold
+There is one mechanism: an observer sees each operation and decides whether, and how, it happens (`observing`; for the
+calls of a part `ObservedPart`).
+`Failpoints` counts operations and fails the n-th; `FailurePlan` fails the calls that it names; `DiskRecorder` logs them, and says what a disk would hold
 after a loss of power.
 """
 
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from agora.lazily import lazily
 
 if TYPE_CHECKING:
+    from agora.testing.faults.calls import Call, CallObserver, Delays, Failure, FailurePlan, ObservedPart
     from agora.testing.faults.disk import write_tree
     from agora.testing.faults.failpoints import Crash, Failpoints, Fault
     from agora.testing.faults.nodes import Loss, Tree
@@ -18,11 +20,17 @@ if TYPE_CHECKING:
     from agora.testing.faults.recorder import DiskRecorder
 
 __all__ = [
+    "Call",
+    "CallObserver",
     "Crash",
+    "Delays",
     "DiskRecorder",
     "Failpoints",
+    "Failure",
+    "FailurePlan",
     "Fault",
     "Loss",
+    "ObservedPart",
     "Observer",
     "Operation",
     "Tree",
@@ -31,6 +39,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Call": ".calls",
+    "CallObserver": ".calls",
+    "Delays": ".calls",
+    "Failure": ".calls",
+    "FailurePlan": ".calls",
+    "ObservedPart": ".calls",
     "Crash": ".failpoints",
     "DiskRecorder": ".recorder",
     "Failpoints": ".failpoints",

@@ -1,4 +1,4 @@
-"""Fails the n-th operation on the disk, for any n, so that no place has to be picked by hand.
+"""Fails the n-th operation on the disk, or call of a part, for any n, so that no place has to be picked by hand.
 
 The operations of a run are counted first, by a `Failpoints` that fails nothing; then each of them is failed in
 a run of its own. With everything else repeatable (a virtual clock, a seam whose ids and times are), the n-th
@@ -9,7 +9,7 @@ import enum
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
@@ -17,6 +17,7 @@ from typing import NoReturn, Self, TypeVar
 import apsw
 import attrs
 
+from agora.testing.faults.calls import Call
 from agora.testing.faults.observing import observing
 from agora.testing.faults.operations import Operation
 
@@ -40,8 +41,10 @@ class Fault(enum.Enum):
     CRASH_WITHIN = "a crash after half a write"
     CRASH_AFTER = "a crash just after"
 
-    def suits(self, operation: Operation) -> bool:
+    def suits(self, operation: Operation | Call) -> bool:
         """Whether it can happen to this operation, and isn't the same as another fault there."""
+        if isinstance(operation, Call):
+            return self in (Fault.EIO, Fault.CRASH_BEFORE, Fault.CRASH_AFTER)
         if self in (Fault.SHORT_WRITE, Fault.CRASH_WITHIN):
             return operation.name in {"write", "copy"} and len(operation.data) > 1
         if self is Fault.FULL:
@@ -56,14 +59,15 @@ class Fault(enum.Enum):
 
 @attrs.define(eq=False)
 class Failpoints:
-    """A context manager: operations are counted in it, and the one with number `at`, from 1, is failed.
+    """A context manager: operations are counted in it, and the one with number `at`, from 1, is failed. So are the
+    calls of parts that it observes (`observed`), in the same sequence.
 
     A `Crash` ends at the block, as a process does that nobody outlives; `crashed` tells of it. Errors come out.
     """
 
     at: int | None = None
     fault: Fault = Fault.EIO
-    seen: list[Operation] = attrs.field(factory=list, init=False)
+    seen: list[Operation | Call] = attrs.field(factory=list, init=False)
     """All operations up to now, in order, the failed one too, those of a dead process not."""
     crashed: bool = attrs.field(default=False, init=False)
     _full: bool = attrs.field(default=False, init=False)
@@ -71,7 +75,7 @@ class Failpoints:
     _stack: ExitStack = attrs.field(factory=ExitStack, init=False)
 
     @property
-    def struck(self) -> Operation | None:
+    def struck(self) -> Operation | Call | None:
         """The operation that was failed; `None` if it didn't come to that."""
         return self.seen[self.at - 1] if self.at is not None and self.at <= len(self.seen) else None
 
@@ -87,6 +91,25 @@ class Failpoints:
 
     def perform(self, operation: Operation, act: Callable[[Operation], T]) -> T:
         """Count it; do it, fail it, or die of it."""
+        strikes = self._count(operation)
+        if self._full and operation.takes_space and not strikes:
+            raise _no_space(operation)
+        return self._strike(operation, act) if strikes else act(operation)
+
+    async def perform_call(self, call: Call, act: Callable[[], Awaitable[T]]) -> T:
+        """Count it; make it, fail it with an `OSError`, or die of it."""
+        strikes = self._count(call)
+        if not strikes:
+            return await act()
+        if not self.fault.crashes:
+            raise OSError(errno.EIO, f"injected: {call}")
+        try:
+            await act()
+        finally:
+            self._die(call)
+
+    def _count(self, operation: Operation | Call) -> bool:
+        """Whether it is the one to be failed."""
         with self._lock:
             if self.crashed:
                 raise Crash(f"dead before {operation}")
@@ -94,9 +117,7 @@ class Failpoints:
             strikes = len(self.seen) == self.at
             if strikes and self.fault is Fault.CRASH_BEFORE:
                 self._die(operation)
-            if self._full and operation.takes_space:
-                raise _no_space(operation)
-        return self._strike(operation, act) if strikes else act(operation)
+        return strikes
 
     def _strike(self, operation: Operation, act: Callable[[Operation], T]) -> T:
         half = attrs.evolve(operation, data=operation.data[: len(operation.data) // 2])
@@ -115,7 +136,7 @@ class Failpoints:
                 act(operation)
         self._die(operation)
 
-    def _die(self, operation: Operation) -> NoReturn:
+    def _die(self, operation: Operation | Call) -> NoReturn:
         self.crashed = True
         raise Crash(f"at operation {self.at}, {self.fault.value}: {operation}")
 
