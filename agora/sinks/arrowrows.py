@@ -47,6 +47,8 @@ class ArrowRows:
     size: int = attrs.field(init=False, default=0)
     """Bytes of the rows held."""
     _held: list[pa.RecordBatch] = attrs.field(init=False, factory=list)
+    _types: list[pa.DataType] = attrs.field(init=False, factory=list)
+    """Of the schema, once it is frozen."""
 
     def add(self, records: Sequence[Record]) -> Rejections:
         """Hold all that fit; the others' errors by their index."""
@@ -100,8 +102,9 @@ class ArrowRows:
         self._accept_columns_of([[row.get(name) for row in rows] for name in names], names)
 
     def _accept_columns_of(self, values: Sequence[Sequence[Any]], names: Sequence[str]) -> None:
-        known = self.schema.types if self.schema is not None and self.frozen else [None] * len(names)
-        columns = list(map(_column, values, names, known))
+        if self.frozen and self.schema is not None and not self._types:
+            self._types = self.schema.types
+        columns = list(map(_column, values, names, self._types or [None] * len(names)))
         if self.frozen:
             batch, schema, held = (
                 pa.RecordBatch.from_arrays(columns, schema=self.schema),
@@ -113,7 +116,7 @@ class ArrowRows:
             schema, held = self._grown(batch.schema)
             batch = _conform(batch, schema)
         self.schema, self._held = schema, held
-        self._hold(batch)
+        self._hold(batch, batch.get_total_buffer_size())  # no slice, so all of the buffers is its own
 
     def _accept_columns(self, batch: pa.RecordBatch) -> bool:
         if self.frozen or not batch.schema.names or len(set(batch.schema.names)) < len(batch.schema.names):
@@ -127,10 +130,10 @@ class ArrowRows:
         self._hold(batch)
         return True
 
-    def _hold(self, batch: pa.RecordBatch) -> None:
+    def _hold(self, batch: pa.RecordBatch, size: int | None = None) -> None:
         self._held.append(batch)
         self.rows += batch.num_rows
-        self.size += batch.nbytes
+        self.size += batch.nbytes if size is None else size
 
     def _names(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         known = dict.fromkeys(() if self.schema is None else self.schema.names)
