@@ -41,29 +41,44 @@ _AGAIN = 4
 
 @attrs.frozen
 class Trials:
-    """One method a law (or a few that the same runs tell of). Each raises `Breach`."""
+    """One method a law (or a few that the same runs tell of). Each raises `Breach`; `tried` runs it."""
 
     subject: Subject
     stateful: bool = False
+    columns: bool = False
+    """Whether it takes columns."""
 
-    def fresh(self, case: MiddlewareCase) -> None:
-        first, second = (_virtual(FRESH, self._expected, case) for _ in range(2))
+    def tried(
+        self, law: Law, trial: Callable[[MiddlewareCase], Awaitable[None]]
+    ) -> Callable[[MiddlewareCase], None]:
+        """The trial in a trio run of its own. What hangs in it breaks the law."""
+
+        def run(case: MiddlewareCase) -> None:
+            try:
+                run_virtual(trial, case)
+            except trio.TooSlowError as error:
+                raise Breach(law, "It waits for what never comes") from error
+
+        return run
+
+    async def fresh(self, case: MiddlewareCase) -> None:
+        first, second = await self._expected(case), await self._expected(case)
         _compare(FRESH, "A first part gave", first, "a second one", second)
 
-    def company(self, case: MiddlewareCase) -> None:
-        settled, _ = _virtual(COMPANY, self._reference, case)
+    async def company(self, case: MiddlewareCase) -> None:
+        settled, _ = await self._reference(case)
         for position, among in enumerate(settled):
             alone = attrs.evolve(case, records=[case.records[position]])
-            [by_itself], _ = _virtual(COMPANY, self._reference, alone)
+            [by_itself], _ = await self._reference(alone)
             if among != by_itself:
                 said = f"Record {position}, {text_of(case.records[position])}, became\n  {among}\n"
                 said += f"by itself it becomes\n  {by_itself}"
                 raise Breach(COMPANY, said + "\nIf that is what it is for, say stateful=True.")
 
-    def prefix(self, case: MiddlewareCase) -> None:
+    async def prefix(self, case: MiddlewareCase) -> None:
         split = case.split % (case.size + 1)
-        whole = _virtual(PREFIX, self._engine(case).run)
-        part = _virtual(PREFIX, self._engine(case).run, most=split)
+        whole = await self._engine(case).run()
+        part = await self._engine(case).run(most=split)
         begun = attrs.evolve(
             whole,
             delivered=whole.delivered[: len(part.delivered)],
@@ -71,40 +86,40 @@ class Trials:
         )
         _compare(PREFIX, f"The first {split} records alone gave", part, "in front of the rest", begun)
 
-    def borders(self, case: MiddlewareCase) -> None:
-        expected = _virtual(BORDERS, self._expected, case)
-        found = _virtual(BORDERS, self._engine(case).run)
+    async def borders(self, case: MiddlewareCase) -> None:
+        expected = await self._expected(case)
+        found = await self._engine(case).run()
         _compare(BORDERS, "Record by record", expected, "in batches", found)
         pieces = self._pieces(case)
         if pieces is not None:
             alone = [piece.slice(at, 1) for piece in pieces for at in range(piece.num_rows)]
-            one_by_one = _virtual(BORDERS, self._engine(case, pieces=alone).run)
-            together = _virtual(BORDERS, self._engine(case, pieces=pieces).run)
+            one_by_one = await self._engine(case, pieces=alone).run()
+            together = await self._engine(case, pieces=pieces).run()
             _compare(BORDERS, "In columns, one row at a time", one_by_one, "several at a time", together)
 
-    def agreement(self, case: MiddlewareCase) -> None:
-        expected = _virtual(AGREEMENT, self._expected, case)
-        between = _virtual(AGREEMENT, self._between, case)
+    async def agreement(self, case: MiddlewareCase) -> None:
+        expected = await self._expected(case)
+        between = await self._between(case)
         _compare(AGREEMENT, "chain.process gave", expected, "chain.process_range", between)
-        rows = _virtual(AGREEMENT, self._engine(attrs.evolve(case, batch_size=1)).run)
+        rows = await self._engine(attrs.evolve(case, batch_size=1)).run()
         _compare(AGREEMENT, "chain.process gave", expected, "the engine, in rows", rows)
         pieces = self._pieces(case)
         if pieces is not None:
-            columns = _virtual(AGREEMENT, self._engine(case, pieces=pieces).run)
+            columns = await self._engine(case, pieces=pieces).run()
             _compare(AGREEMENT, "chain.process gave", expected, "the engine, in columns", columns)
 
-    def concurrency(self, case: MiddlewareCase) -> None:
-        expected = _virtual(CONCURRENCY, self._expected, case)
-        found = _virtual(CONCURRENCY, self._engine(case).run)
+    async def concurrency(self, case: MiddlewareCase) -> None:
+        expected = await self._expected(case)
+        found = await self._engine(case).run()
         _compare(CONCURRENCY, "One at a time", expected, f"{case.concurrency} at once", found)
 
-    def failures(self, case: MiddlewareCase) -> None:
-        settled, finished = _virtual(FAILURES, self._reference, case)
-        found = _virtual(FAILURES, self._engine(case).run)
+    async def failures(self, case: MiddlewareCase) -> None:
+        settled, finished = await self._reference(case)
+        found = await self._engine(case).run()
         _compare(FAILURES, "Record by record", Outcome.expected(settled, finished), "in the engine", found)
         if self.stateful:
             return
-        sound, _ = _virtual(FAILURES, self._reference, attrs.evolve(case, spoiled={}))
+        sound, _ = await self._reference(attrs.evolve(case, spoiled={}))
         for position, (beside, without) in enumerate(zip(settled, sound, strict=True)):
             if position not in case.spoiled and beside != without:
                 raise Breach(
@@ -112,17 +127,17 @@ class Trials:
                     f"Record {position} became\n  {beside}\nbeside one that fails; without it\n  {without}",
                 )
 
-    def untouched(self, case: MiddlewareCase) -> None:
+    async def untouched(self, case: MiddlewareCase) -> None:
         engine = self._engine(case)
-        _virtual(INPUT, engine.run)
+        await engine.run()
         for before, after in zip(case.fresh(), engine.given, strict=False):
             if text_of(before) != text_of(after):
                 raise Breach(INPUT, f"It was given\n  {text_of(before)}\nwhich then was\n  {text_of(after)}")
 
-    def cancellation(self, case: MiddlewareCase) -> None:
+    async def cancellation(self, case: MiddlewareCase) -> None:
         stepper = Stepper(case.waits, case.cancel_at)
         engine = self._engine(case, stepper=stepper)
-        left = _virtual(CANCELLATION, _left_by, engine)
+        left = await _left_by(engine)
         for law, found in ((CANCELLED, stepper.swallowed), (CHECKPOINTS, stepper.late)):
             if found:
                 raise Breach(law, found[0])
@@ -130,21 +145,21 @@ class Trials:
             return
         if left is not None:
             raise Breach(CANCELLATION, f"The cancelled run left {left}")
-        self._same_again(CANCELLATION, engine, "After a run that was cancelled")
+        await self._same_again(CANCELLATION, engine, "After a run that was cancelled")
 
-    def checkpoints(self, case: MiddlewareCase) -> None:
+    async def checkpoints(self, case: MiddlewareCase) -> None:
         blocked = _BLOCKED
         for _ in range(_AGAIN):
             stepper = Stepper()
-            _virtual(CHECKPOINTS, self._engine(case, stepper=stepper).run)
+            await self._engine(case, stepper=stepper).run()
             blocked = min(blocked, stepper.blocked)
             if blocked < _BLOCKED:
                 return
         raise Breach(CHECKPOINTS, f"A call held the loop up for more than {_BLOCKED * 1000:g} ms each time")
 
-    def pairing(self, case: MiddlewareCase) -> None:
+    async def pairing(self, case: MiddlewareCase) -> None:
         engine = self._engine(case)
-        left = _virtual(PAIRING, _left_by, engine)
+        left = await _left_by(engine)
         hooks = engine.hooks
         if callable(getattr(hooks.part, "on_end", None)) and hooks.started != hooks.ended:
             raise Breach(
@@ -154,24 +169,25 @@ class Trials:
             raise Breach(PAIRING, f"on_end raised {hooks.end_errors[0]}")
         if left is not None:
             raise Breach(PAIRING, f"The run left {left}")
-        self._same_again(PAIRING, engine, "After a run that ended early")
+        await self._same_again(PAIRING, engine, "After a run that ended early")
 
-    def restore(self, case: MiddlewareCase) -> None:
+    async def restore(self, case: MiddlewareCase) -> None:
         split = case.split % (case.size + 1)
-        settled, finished = _virtual(RESTORE, self._reference, case)
+        settled, finished = await self._reference(case)
         rest = Outcome.expected(settled[split:], finished)
-        resumed = self._engine(case, store=_store())
-        used = self._resumed(case, resumed, split, rest, "In a new part")
-        self._resumed(
-            case, self._engine(case, step=used, store=_store()), split, rest, "In a part that was used"
-        )
+        new = self._engine(case, store=_store())
+        await self._resumed(case, new, split, rest, "In a new part")
+        used = self._engine(case, step=new.step, store=_store())
+        await self._resumed(case, used, split, rest, "In a part that was used")
 
     # What the trials share.
 
-    def _resumed(self, case: MiddlewareCase, engine: Engine, split: int, rest: Outcome, where: str) -> Step:
+    async def _resumed(
+        self, case: MiddlewareCase, engine: Engine, split: int, rest: Outcome, where: str
+    ) -> None:
         """Stop another part before record `split`, and go on with the engine's."""
-        _virtual(RESTORE, self._engine(case, store=engine.store).run, most=split)
-        found = _virtual(RESTORE, engine.run)
+        await self._engine(case, store=engine.store).run(most=split)
+        found = await engine.run()
         name = f"Without a stop before record {split}, the rest gave"
         hint = (
             ""
@@ -179,15 +195,14 @@ class Trials:
             else "\nIt has no snapshot() and restore(), and no on_start(context)."
         )
         _compare(RESTORE, name, rest, f"{where}, resumed there,", found, hint)
-        return engine.step
 
-    def _same_again(self, law: Law, engine: Engine, when: str) -> None:
+    async def _same_again(self, law: Law, engine: Engine, when: str) -> None:
         """Another run of the same part gives what a first one gives."""
         if self.stateful and not self._keeps_state(engine.step):
             return  # what it remembers is its own affair
         plain = attrs.evolve(engine.case, cancel_at=None, ending=None, waits=())
-        expected = _virtual(law, self._expected, plain)
-        found = _virtual(law, self._engine(plain, step=engine.step).run)
+        expected = await self._expected(plain)
+        found = await self._engine(plain, step=engine.step).run()
         _compare(law, "A first run gives", expected, f"{when}, the same part", found)
 
     def _keeps_state(self, step: Step) -> bool:
@@ -200,7 +215,7 @@ class Trials:
         return Engine(step=step, case=case, **more)
 
     def _pieces(self, case: MiddlewareCase) -> list[Any] | None:
-        return columns_of(case) if self.subject.step().columns is not None else None
+        return columns_of(case) if self.columns else None
 
     async def _reference(self, case: MiddlewareCase) -> tuple[list[Settled], list[str]]:
         return await Reference(self.subject.step()).run(case.fresh())
@@ -224,16 +239,9 @@ async def _left_by(engine: Engine) -> str | None:
     return Left.now().more_than(before)
 
 
-def _virtual(law: Law, main: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return run_virtual(main, *args, **kwargs)
-    except trio.TooSlowError as error:
-        raise Breach(law, "It waits for what never comes") from error
-
-
 def _compare(law: Law, first: str, expected: Outcome, second: str, found: Outcome, hint: str = "") -> None:
     if expected == found:
         return
     if expected.in_any_order() == found.in_any_order():
-        law = ORDER if law in (BORDERS, AGREEMENT, CONCURRENCY) else law
+        law = ORDER if law in (BORDERS, AGREEMENT) else law
     raise Breach(law, f"{first}\n{expected}\n{second}\n{found}{hint}")
