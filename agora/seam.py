@@ -124,7 +124,10 @@ class Files:
 
     def matches(self, pattern: str) -> list[str]:
         """Paths that match a glob (`**` for any depth), without directories, in no order."""
-        return [name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name)]
+        found = glob.glob(
+            pattern, recursive=True
+        )  # of `a/**` it gives `a/`, though there may be no such thing
+        return [name for name in found if not name.endswith(os.sep) and not os.path.isdir(name)]
 
     def real(self, path: Path) -> Path:
         """Absolute, with links resolved; whether it exists or not."""

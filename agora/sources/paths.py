@@ -117,7 +117,9 @@ def split(pattern: str) -> tuple[Path, tuple[str, ...]]:
 def match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     """Whether a path of these parts matches the glob of those."""
     if not pattern or not parts:
-        return not parts and all(part == "**" for part in pattern)
+        return not parts and not pattern
+    if list(pattern) == ["**"]:
+        return not any(part.startswith(".") for part in parts)
     first = pattern[0]
     hidden = parts[0].startswith(".")
     if first == "**":

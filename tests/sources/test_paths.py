@@ -36,6 +36,16 @@ def test_a_path_that_does_not_exist_and_a_glob_without_a_match_are_errors(readin
     assert reading.rows(kind([tmp_path / "x.csv", tmp_path / "*.csv"], missing="ok")) == []
 
 
+def test_two_stars_behind_what_is_no_directory_match_nothing(reading, put, tmp_path):
+    put("n\n1\n", "file.csv")
+    for name in ("nowhere", "file.csv"):
+        pattern = str(tmp_path / name / "**")
+        with pytest.raises(AgoraError, match="matches no file"):
+            reading.rows(CsvSource(pattern))
+        assert reading.rows(CsvSource(pattern, missing="ok")) == []
+        assert not CsvSource(pattern).covers(tmp_path / name)
+
+
 def test_a_directory_is_an_error_that_says_what_to_write(reading, tmp_path):
     with pytest.raises(AgoraError, match=r"is a directory; name the files"):
         reading.rows(CsvSource(tmp_path))
