@@ -16,7 +16,8 @@ from agora.testing.faults.nodes import Tree
 __all__ = ["INVARIANTS", "Invariant", "Observation", "broken_at_end", "broken_by_counts", "broken_by_order"]
 
 Seen: TypeAlias = Callable[[str, bytes], object]
-"""Of a file's name and content: what of it is the same whenever and however often the pipeline runs."""
+"""Of a file's name and content: what of it is the same whenever and however often the pipeline runs; `None`: nothing,
+not even the name."""
 
 
 @attrs.frozen
@@ -30,6 +31,9 @@ class Invariant:
 ENDS = Invariant("ends", "a run ends: it never waits for something that doesn't come")
 COMPLETES = Invariant(
     "completes", "a run that is left alone is completed, whatever befell the runs before it"
+)
+TAKES_OVER = Invariant(
+    "takes over", "a run that finds another one silent takes over from it, and is completed"
 )
 FAILS_FOR_A_REASON = Invariant("fails for a reason", "a run fails only by what was injected into it")
 LEAVES_NOTHING = Invariant(
@@ -52,6 +56,7 @@ CHECK = Invariant("check", "what the test itself checks")
 INVARIANTS: Sequence[Invariant] = (
     ENDS,
     COMPLETES,
+    TAKES_OVER,
     FAILS_FOR_A_REASON,
     LEAVES_NOTHING,
     COUNTS,

@@ -46,6 +46,8 @@ class Life:
     """In the pipeline's own queue, where that is in a state."""
     injected: list[Exception] = attrs.field(factory=list)
     spec: PipelineSpec | None = None
+    other: "Life | None" = None
+    """The run that took over while this one stalled."""
 
     def __str__(self) -> str:
         if self.hung:
@@ -56,7 +58,7 @@ class Life:
             )
         else:
             became = "killed" if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        return f"{self.plan}: {became}"
+        return f"{self.plan}: {became}" + ("" if self.other is None else f"; the other: {self.other}")
 
 
 def live(world: World, plan: LifePlan, build: Build, during: During | None) -> Life:
@@ -99,6 +101,8 @@ class _Run(trio.abc.Instrument):
     _handle: RunHandle | None = None
     _stopped: bool = False
     _nursery: trio.Nursery | None = None
+    _gone_silent: trio.Event = attrs.field(factory=trio.Event)
+    _taken_over: trio.Event = attrs.field(factory=trio.Event)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         machine, plan = self.machine, self.machine.plan
@@ -113,6 +117,9 @@ class _Run(trio.abc.Instrument):
         if ending.kills:
             self.machine.kill(ending.value)
             self._scope.cancel()
+        elif ending is Ending.STALLED:
+            self.machine.stall(ending.value)
+            self._gone_silent.set()
         elif ending is Ending.CANCELLED:
             self.machine.note("hazard", ending.value)
             self._scope.cancel()
@@ -152,12 +159,16 @@ class _Run(trio.abc.Instrument):
             try:
                 bound = self.build(self.world)
                 life.spec = bound.spec
-                async with trio.open_nursery() as self._nursery:
+                async with trio.open_nursery() as others, trio.open_nursery() as self._nursery:
+                    others.start_soon(self._take_over)
                     try:
                         life.summary = await bound.run(task_status=self)
                     except Exception as error:  # noqa: BLE001  - judged when it is over
                         life.error = error
                     self._nursery.cancel_scope.cancel()
+                    if self._gone_silent.is_set():
+                        await self._taken_over.wait()
+                    others.cancel_scope.cancel()
             except trio.Cancelled as error:
                 life.error = error
                 raise
@@ -165,6 +176,23 @@ class _Run(trio.abc.Instrument):
                 life.error = error
                 if not self.machine.dead:
                     raise
+
+    async def _take_over(self) -> None:
+        """Another process, which finds out that this one is silent."""
+        await self._gone_silent.wait()
+        plan = LifePlan(seed=self.machine.plan.seed + 2, latency=0.001)
+        world, life = self.world.beside(plan), Life(plan)
+        try:
+            await trio.sleep(self.machine.plan.silence)
+            with seam.use(world.machine):
+                bound = self.build(world)
+                life.summary = await bound.run()
+        except Exception as error:  # noqa: BLE001  - judged when it is over
+            life.error = error
+        finally:
+            self.life.other = life
+            self.machine.wake()
+            self._taken_over.set()
 
     async def _accompany(self, handle: RunHandle) -> None:
         assert self.during is not None

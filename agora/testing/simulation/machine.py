@@ -49,15 +49,25 @@ class Machine(seam.Seam):
     simulated = True
 
     def __init__(
-        self, plan: LifePlan, disk: MemoryFiles, trace: Trace, began: float, die: Callable[[], None]
+        self,
+        plan: LifePlan,
+        disk: MemoryFiles,
+        trace: Trace,
+        began: float,
+        die: Callable[[], None],
+        name: str = "",
     ) -> None:
         super().__init__()
+        self.name = name
+        """Before what is logged of it, where there are two."""
         self.plan, self.disk, self.trace = plan, disk, trace
         self.chance = random.Random(plan.seed)  # noqa: S311  - it has to be repeatable
         self.files = ObservedFiles(self, disk, syncs=True)
         self.dead = False
         self.injected: list[Exception] = []
         """Failures that were raised on purpose."""
+        self._stalled: trio.Event | None = None
+        self._stalls = False
         self._began = began
         self._die = die
         strikes = plan.on_disk or plan.ending is Ending.DISK_FAILS
@@ -88,6 +98,8 @@ class Machine(seam.Seam):
         """As a thread: not begun when cancelled, and then not abandoned."""
         await trio.lowlevel.checkpoint_if_cancelled()
         await _pass(self._latency())
+        if self._stalls or self._stalled is not None:
+            await self._stall(fn)
         self.note("thread", _name_of(fn))
         result = fn(*args, **kwargs)
         if self.chance.random() < 0.5:
@@ -102,7 +114,7 @@ class Machine(seam.Seam):
             raise Crash(f"dead before {text}")
         if kind in ("file", "hazard", "life"):
             text = text.replace(f"{self.disk.root}{os.sep}", "").replace(str(self.disk.root), ".")
-        self.trace.add(self.monotonic(), kind, text)
+        self.trace.add(self.monotonic(), kind, self.name + text)
 
     def kill(self, text: str) -> None:
         """The process is dead from now on."""
@@ -110,6 +122,28 @@ class Machine(seam.Seam):
             self.note("hazard", text)
             self.dead = self._failpoints.crashed = True
             self._die()
+
+    def stall(self, text: str) -> None:
+        """From the next call of the state on, calls in threads have no effect, and don't return, until `wake`."""
+        self.note("hazard", text)
+        self._stalls = True
+
+    def wake(self) -> None:
+        """They go on."""
+        self.note("hazard", "it goes on")
+        self._stalls = False
+        if self._stalled is not None:
+            self._stalled.set()
+
+    async def _stall(self, fn: Callable[..., Any]) -> None:
+        # Between its look at the lease and what it then does to a file by its name, no process can be stopped by
+        # what another one does to the lease: so it isn't frozen right there.
+        if self._stalled is None and not _name_of(fn).startswith("SimulatedState"):
+            return
+        if self._stalled is None:
+            self._stalled = trio.Event()
+        with trio.CancelScope(shield=True):
+            await self._stalled.wait()
 
     def fail(self, error: Exception) -> Exception:
         """An error that is to be raised on purpose."""

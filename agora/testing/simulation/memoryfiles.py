@@ -66,9 +66,6 @@ class MemoryFiles(seam.Files):
         self._handles.add(handle)
         return cast("IO[bytes]", handle)
 
-    def truncate(self, handle: IO[bytes], size: int) -> None:
-        handle.truncate(size)
-
     def fsync(self, handle: IO[bytes]) -> None:
         _node_of(handle).sync()
 

@@ -27,6 +27,7 @@ class Ending(enum.Enum):
     CRASH = "the process dies; what it wrote is there"
     POWER_LOSS = "the machine dies; of what wasn't fsynced, any part is lost"
     FROZEN = "the process goes silent and keeps its locks, so that the next run has to take over"
+    STALLED = "disk and state hang, another run takes over, and then they go on"
     CANCELLED = "the run is cancelled"
     STOPPED = "the run is asked to stop"
     DISK_FAILS = "an operation on the disk fails"

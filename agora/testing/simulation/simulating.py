@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,7 +11,7 @@ import trio
 
 from agora.bound import BoundPipeline
 from agora.checkpoint import Checkpoint
-from agora.errors import ConfigError
+from agora.errors import ConfigError, PipelineBusy, SinkChanged
 from agora.state.checkpoints import CheckpointStore
 from agora.state.letters import StateDLQSink
 from agora.state.memory import MemoryBackend
@@ -77,13 +78,14 @@ def simulate(
     `pipeline(world)` builds it, for each run anew, as each process would: with `world.state` for its checkpoints
     and letters, and with files, also those given relative to the working directory, that are in memory. Or it is a
     `BoundPipeline` whose parts can run again; a `MemoryBackend` of it is then replaced by the world's. What reaches
-    files past `agora.seam` (SQLite, Parquet) can't be simulated.
+    files past `agora.seam` (SQLite) can't be simulated.
 
     `files` are there when it begins: bytes, text, or records for JSON lines. `hazards` say what may happen.
     `during(handle, world)` is awaited beside each run; an `AgoraError` of it is taken for a refusal. `seen(name,
-    content)` gives what of a file is to be the same in every world, where that isn't all of it. `calm` is what
-    `observe_calm` gave, to be compared with in the end; by default it is found out here, by one more run. `check` is
-    called with the simulation when everything else held; an error that it raises is reported with the seed.
+    content)` gives what of a file is to be the same in every world, where that isn't all of it; `None` where it isn't
+    to be looked at. `calm` is what `observe_calm` gave, to be compared with in the end; by default it is found out
+    here, by one more run. `check` is called with the simulation when everything else held; an error that it raises is
+    reported with the seed.
 
     Synchronous: it calls `trio.run`, so it isn't to be called in a task. Raises `SimulationFailed`, whose message says
     how to replay it. Equal seeds give equal traces: see `Simulation.trace`.
@@ -95,7 +97,11 @@ def simulate(
     world = World.of(seed, given.files)
     lives: list[Life] = []
     story = _Story(given.name, world, lives)
-    for plan in plans(seed, Hazards() if hazards is None else hazards):
+    hazards = Hazards() if hazards is None else hazards
+    if isinstance(pipeline, BoundPipeline):  # its parts can't be in two runs at once
+        endings = [ending for ending in hazards.endings if ending is not Ending.STALLED]
+        hazards = attrs.evolve(hazards, endings=endings)
+    for plan in plans(seed, hazards):
         if sum(_completed(life) for life in lives) > 1 and plan.ending is not Ending.COMPLETED:
             continue  # it is at the end, and was found so
         lives.append(live(world, plan, given.build, given.during))
@@ -138,8 +144,12 @@ def _observation(world: World, life: Life, seen: Seen) -> Observation:
     last: Checkpoint | None = saved.get(name)
     tree = world.disk.tree()
     if world.killed:  # nobody knows of what it wrote beside its target, and had not published
-        tree = {path: content for path, content in tree.items() if not fnmatch(path.name, ".*.tmp")}
+        tree = {path: content for path, content in tree.items() if not _is_beside(path)}
     return Observation.of(tree, life.letters, last, seen)
+
+
+def _is_beside(path: Path) -> bool:
+    return any(fnmatch(part, ".*.tmp") for part in path.parts)
 
 
 # --- what must hold ---
@@ -178,6 +188,8 @@ def _broken_by(life: Life, world: World) -> Iterator[tuple[Invariant, str]]:
     alone = life.plan.ending is Ending.COMPLETED
     if alone and (life.summary is None or life.summary.status != "completed"):
         yield invariants.COMPLETES, str(life)
+    if life.other is not None and not _completed(life.other):
+        yield invariants.TAKES_OVER, str(life)
     if life.error is not None and not _is_due(life):
         yield invariants.FAILS_FOR_A_REASON, str(life)
     if life.tasks_left or life.still_open:
@@ -196,6 +208,8 @@ def _is_due(life: Life) -> bool:
     if life.plan.ending is Ending.CANCELLED and all(
         isinstance(leaf, trio.Cancelled) for leaf in _leaves(life.error)
     ):
+        return True
+    if life.plan.ending is Ending.STALLED and isinstance(life.error, PipelineBusy | SinkChanged):
         return True
     causes = _causes(life.error)
     late = life.plan.latency >= SLOW and any("within" in str(error) for error in causes)

@@ -109,6 +109,11 @@ class World:
         self._machine = Machine(plan, self.disk, self.trace, self.elapsed, self._die)
         return self._machine
 
+    def beside(self, plan: LifePlan) -> "World":
+        """The same world as another process sees it that runs at the same time, on a machine of its own."""
+        machine = Machine(plan, self.disk, self.trace, self.elapsed, self._die, "the other: ")
+        return attrs.evolve(self, machine=machine, states={})
+
     def end(self) -> None:
         """It is over, and nothing happens for a while. To be called while its clock still goes."""
         self.elapsed = self.machine.monotonic() + self.machine.plan.silence

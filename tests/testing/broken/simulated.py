@@ -179,7 +179,8 @@ def _sink(make: Callable[[], Any]) -> Callable[[World], BoundPipeline[Any]]:
 
 BROKEN = {
     "recovers nothing": Broken(
-        _sink(lambda: WithoutRecover(JsonLinesSink("out.jsonl"))), ["completes", "fails for a reason"]
+        _sink(lambda: WithoutRecover(JsonLinesSink("out.jsonl"))),
+        ["completes", "takes over", "fails for a reason"],
     ),
     "doesn't fsync": Broken(_sink(ByHand), ["files"]),
     "doesn't close": Broken(_sink(lambda: ByHand(syncs=True, closes=False)), ["leaves nothing"]),

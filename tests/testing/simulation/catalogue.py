@@ -11,14 +11,15 @@ from typing import Any
 from unittest import mock
 
 import attrs
-import pyarrow  # noqa: F401  - whether it is loaded decides how columns are read: so it is, everywhere
+import pyarrow as pa  # whether it is loaded decides how columns are read: so it is, everywhere
+import pyarrow.parquet as pq
 import trio
 
 from agora import Backpressure, BoundPipeline, Pipeline
 from agora.middlewares import Deduplicate
 from agora.runtime.handle import RunHandle
-from agora.sinks import CsvSink, JsonLinesSink
-from agora.sources import CsvSource, IterableSource, JsonLinesSource
+from agora.sinks import CsvSink, JsonLinesSink, ParquetSink
+from agora.sources import CsvSource, IterableSource, JsonLinesSource, ParquetSource
 from agora.state import CheckpointStore, StateDLQSink
 from agora.testing.simulation import Hazards, Observation, Simulation, World, observe_calm, simulate
 
@@ -74,11 +75,23 @@ class Scenario:
 def _read(simulation: Simulation, name: str) -> list[Any]:
     if name == "letters":
         return sorted(letter[0] for letter in simulation.found.letters)
+    if name.endswith("/"):
+        return _rows_of_parts(simulation, name[:-1])
     content = simulation.found.files.get(name, b"")
     if isinstance(content, bytes) and name.endswith(".csv"):
         return list(csv.DictReader(io.StringIO(content.decode())))
     assert isinstance(content, bytes | list)
     return [json.loads(line) for line in (content.splitlines() if isinstance(content, bytes) else content)]
+
+
+def _rows_of_parts(simulation: Simulation, directory: str) -> list[Any]:
+    rows: list[Any] = []
+    for path, content in sorted(simulation.world.disk.tree().items()):
+        if str(path.parent) == directory and not path.name.endswith(".tmp"):
+            assert not path.name.startswith("."), f"{path} was left"
+            assert content is not None
+            rows += pq.read_table(io.BytesIO(content)).to_pylist()
+    return rows
 
 
 @contextlib.contextmanager
@@ -441,6 +454,55 @@ def batches(world: World) -> BoundPipeline[Any]:
     return Pipeline(source(), name="p").pipe(Batches()).to(JsonLinesSink("out.jsonl")).build(**store(world))
 
 
+def parts(world: World) -> BoundPipeline[Any]:
+    """Into Parquet: in rows and, behind a columnar step, in columns."""
+    return (
+        Pipeline(source(), name="p")
+        .map(change)
+        .where("id <> 4")
+        .to(ParquetSink("out", part_rows=10), ParquetSink("rest", part_rows=100), JsonLinesSink("out.jsonl"))
+        .build(**store(world))
+    )
+
+
+def without_parts(name: str, content: bytes) -> object:
+    """When there are parts, and their names, depend on what happened."""
+    return None if name.startswith(("out/", "rest/")) else content
+
+
+def in_parts() -> Expected:
+    out = [each for each in changed() if each["id"] != 4]
+    return {"out/": out, "rest/": out, "out.jsonl": out, "letters": bad()}
+
+
+def from_parts(world: World) -> BoundPipeline[Any]:
+    """Out of Parquet, into files that appear whole."""
+    return (
+        Pipeline(ParquetSource("in/*.parquet"), name="p")
+        .map(change)
+        .to(JsonLinesSink("out.jsonl"))
+        .build(**store(world, checkpoint_every=7))
+    )
+
+
+def parquet_files() -> Mapping[str, bytes]:
+    files = {}
+    for name, some in (("a", RECORDS[:25]), ("b", RECORDS[25:])):
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(some), buffer, row_group_size=9)
+        files[f"in/{name}.parquet"] = buffer.getvalue()
+    return files
+
+
+def one_part(world: World) -> BoundPipeline[Any]:
+    return (
+        Pipeline(source(), name="p")
+        .map(change)
+        .to(ParquetSink("out/whole.parquet"))
+        .build(dlq=StateDLQSink(world.state), batch_size=8)
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     "linear": Scenario(build=linear, expected=plain),
     "deep": Scenario(build=deep, expected=lambda: {"new/directory/out.jsonl": changed(), "letters": bad()}),
@@ -474,4 +536,9 @@ SCENARIOS: dict[str, Scenario] = {
         seen=seen_of_letters,
     ),
     "batches": Scenario(build=batches, expected=plain),
+    "parts": Scenario(build=parts, expected=in_parts, seen=without_parts),
+    "from parts": Scenario(build=from_parts, expected=plain, files=parquet_files()),
+    "one part": Scenario(
+        build=one_part, expected=lambda: {"out/": changed()}, files={**INPUT, "out/whole.parquet": b"old"}
+    ),
 }

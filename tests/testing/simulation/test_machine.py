@@ -45,20 +45,23 @@ async def test_one_that_is_cancelled_before_is_not_begun(threads: seam.Seam) -> 
 
 async def test_one_that_is_cancelled_meanwhile_is_not_abandoned(threads: seam.Seam) -> None:
     """It has its effect and gives its result; the cancellation comes at the next checkpoint."""
-    release, results = threading.Event(), []
+    begun, release, results = trio.Event(), threading.Event(), []
+    if threads.simulated:  # what blocks there blocks everything
+        release.set()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
 
             @nursery.start_soon
             async def call() -> None:
+                begun.set()
                 results.append(await threads.in_thread(lambda: release.wait(5)))
                 results.append("went on")
                 await trio.lowlevel.checkpoint()
                 results.append("wasn't cancelled")
 
-            release.set()
-            await trio.lowlevel.checkpoint()
+            await begun.wait()
             scope.cancel()
+            release.set()
     assert results == [True, "went on"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -159,6 +159,7 @@ class BothFiles(RuleBasedStateMachine):
 
 BothFiles.TestCase.settings = settings(
     max_examples=80,
+    phases=[Phase.generate],  # a shorter example isn't worth the minutes
     stateful_step_count=40,
     deadline=None,
     database=None,

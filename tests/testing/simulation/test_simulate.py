@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from agora import Pipeline, seam
-from agora.errors import ConfigError
+from agora.errors import ConfigError, PipelineBusy
 from agora.sinks import JsonLinesSink, MemorySink
 from agora.sources import JsonLinesSource
 from agora.state import CheckpointStore, MemoryBackend, StateDLQSink
@@ -153,6 +153,21 @@ def test_every_kind_of_ending_is_met() -> None:
         if life.summary is None or life.summary.status == "stopped"
     }
     assert met == set(Ending) - {Ending.COMPLETED}
+
+
+def test_a_run_that_stalls_is_taken_over_and_what_it_still_writes_reaches_nothing() -> None:
+    calm, taken_over = observe_calm(pipeline, files=FILES), 0
+    for seed in range(15):
+        simulation = simulate(
+            pipeline, seed=seed, files=FILES, calm=calm, hazards=Hazards(endings=[Ending.STALLED])
+        )
+        for life in simulation.lives:
+            if life.other is not None and isinstance(life.error, PipelineBusy):
+                taken_over += 1
+                assert life.other.summary is not None
+                assert life.other.summary.status == "completed"
+        assert simulation.world.records("out.jsonl") == RECORDS
+    assert taken_over >= 3
 
 
 def test_without_hazards_there_is_one_run() -> None:
