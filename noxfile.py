@@ -69,7 +69,17 @@ def failpoints(session: nox.Session) -> None:
 
 
 @nox.session
+def laws(session: nox.Session) -> None:
+    """Whether each part that is broken on purpose is found by its law, in every one of 20 seeds."""
+    install(session, "test")
+    session.env["AGORA_LAW_SEEDS"] = "20"
+    session.run("pytest", "-n", "2", *(session.posargs or ["tests/testing/laws"]))
+
+
+@nox.session
 def simulate(session: nox.Session) -> None:
     """10,000 seeds over the built-in parts in simulated worlds; arguments say how many, and from which seed."""
     install(session, "test")
-    session.run("python", "-m", "tests.testing.simulation.campaign", *(session.posargs or ["--seeds", "10000"]))
+    session.run(
+        "python", "-m", "tests.testing.simulation.campaign", *(session.posargs or ["--seeds", "10000"])
+    )

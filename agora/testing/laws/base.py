@@ -63,11 +63,13 @@ class LawBroken(AssertionError):  # noqa: N818  - what is found, as agora.errors
 
 
 class Breach(Exception):  # noqa: N818  - no error of the kit's: it is what was looked for
-    """Raised by a trial: this law is broken. `seen`: what was seen, and what was expected."""
+    """Raised by a trial: this law is broken. `seen`: what was seen, and what was expected. `case`: the one of several
+    that the trial made of its own, which breaks it alone."""
 
-    def __init__(self, law: Law, seen: str) -> None:
+    def __init__(self, law: Law, seen: str, case: object = None) -> None:
         self.law = law
         self.seen = seen
+        self.case = case
         super().__init__(f"{law.name}: {seen}")
 
 
@@ -104,7 +106,9 @@ class Check:
             found = search.smallest()
             if found is not None:
                 breach, case = found
-                raise self._broken(breach, case, seed, steady=search.steady) from breach.__cause__
+                raise self._broken(
+                    breach, breach.case or case, seed, steady=search.steady
+                ) from breach.__cause__
 
     def replay(self, trials: Sequence[Trial[C]], law: str, case: C) -> None:
         """Run this one case of the law with this name. Raises `LawBroken`; `ValueError` for an unknown name."""
@@ -156,12 +160,19 @@ class _Search(Generic[C]):
 
         try:
             search()
-        except Breach:
-            return self._smallest
-        except Flaky:
-            self.steady = False
+        except (Breach, Flaky):
+            self.steady = self._breaks_again()
             return self._smallest
         return None
+
+    def _breaks_again(self) -> bool:
+        """Whether the case that was found breaks the law once more."""
+        if self._smallest is not None:
+            try:
+                self.trial.run(self._smallest[1])
+            except Breach:
+                return True
+        return False
 
     def _try(self, case: C) -> None:
         if self._smallest is None:
