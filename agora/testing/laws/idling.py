@@ -5,6 +5,8 @@ system counts both apart: what a thread gave away itself, and what was taken fro
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +18,20 @@ try:
 except ImportError:  # Windows: time has to do
     resource = None
 
-__all__ = ["Idling"]
+__all__ = ["Idling", "elsewhere"]
+
+_elsewhere = [0.0]
+"""Seconds that were waited for in calls that belong into a thread."""
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Around what runs here, but stands for a thread: what it waits for holds nothing up."""
+    began = Idling()
+    try:
+        yield
+    finally:
+        _elsewhere[0] += began.seconds()
 
 
 def _given_away() -> int | None:
@@ -34,10 +49,12 @@ class Idling:
     real: float = attrs.field(factory=time.perf_counter)
     computing: float = attrs.field(factory=time.thread_time)
     given_away: int | None = attrs.field(factory=_given_away)
+    elsewhere: float = attrs.field(factory=lambda: _elsewhere[0])
 
     def seconds(self) -> float:
         """For how long this thread has waited since then."""
         if self.given_away is not None and _given_away() == self.given_away:
             return 0.0
         now = Idling()
-        return max(0.0, (now.real - self.real) - (now.computing - self.computing))
+        idle = (now.real - self.real) - (now.computing - self.computing)
+        return max(0.0, idle - (now.elsewhere - self.elsewhere))

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 
 import pytest
 import trio
@@ -138,6 +139,17 @@ class NthOfItsId:
         return {**record, "nth": self.counts[key]}
 
 
+class Threaded:
+    """Asks a client that blocks, in a thread, one at a time."""
+
+    def __init__(self):
+        self.limit = trio.CapacityLimiter(1)
+
+    async def process(self, record):
+        await trio.to_thread.run_sync(time.sleep, 0.006, limiter=self.limit)
+        return record
+
+
 class Picky:
     """Fails on some records, one by one."""
 
@@ -158,10 +170,11 @@ class Picky:
         (RunningInBatches, {"stateful": True, "pure": True}),
         (NthOfItsId, {"stateful": True}),
         (Picky, {"pure": True}),
+        (Threaded, {"pure": True, "examples": 5}),
     ],
     ids=[
         "function", "decorated", "filter", "generator", "async generator", "client", "snapshot", "batches", "state",
-        "picky",
+        "picky", "threaded",
     ],
 )  # fmt: skip
 def test_one_by_the_rules_passes(factory, profile):
