@@ -351,7 +351,20 @@ class _Watch:
         )
 
 
+_READS = 5
+"""Tries to get both rows as one change left them; in a state that somebody has repaired by hand they may differ."""
+
+
 async def _read(state: StateBackend, pipeline: str) -> tuple[int, Holder | None]:
+    fence, holder = await _read_both(state, pipeline)
+    for _ in range(_READS):
+        if holder is None or holder.fence == fence:
+            break
+        fence, holder = await _read_both(state, pipeline)
+    return fence, holder
+
+
+async def _read_both(state: StateBackend, pipeline: str) -> tuple[int, Holder | None]:
     fence = await state.get(_FENCES, pipeline)
     row = await state.get(_HOLDERS, pipeline)
     try:

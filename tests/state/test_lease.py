@@ -189,6 +189,23 @@ async def test_one_that_froze_while_it_started_keeps_nobody_from_running(backend
         assert (await acquire(backend, "p", "last")).fence > lease.fence
 
 
+async def test_a_lease_that_is_taken_between_two_looks_at_it_is_busy_at_once(backend):
+    class Between(FailingState):
+        async def get(self, namespace, key):
+            found = await self.backend.get(namespace, key)
+            if namespace == "lease.fence" and not self.failing:
+                self.failing = True
+                await acquire(self.backend, "p", "other")
+            return found
+
+        async def apply(self, changes):
+            await self.backend.apply(changes)
+
+    async with opened(backend):
+        with trio.fail_after(5), pytest.raises(PipelineBusy, match="run other"):
+            await acquire(Between(backend), "p", "late")
+
+
 class Later(agora.seam.Seam):
     """The wall clock an hour on, so that a lease taken just now looks old."""
 
