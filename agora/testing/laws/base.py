@@ -112,15 +112,17 @@ class Check:
 
     def replay(self, trials: Sequence[Trial[C]], law: str, case: C) -> None:
         """Run this one case of the law with this name. Raises `LawBroken`; `ValueError` for an unknown name."""
+        known = dict.fromkeys(each.name for trial in trials for each in trial.laws)
+        if law not in known:
+            raise ValueError(f"law={law!r}: expected one of {', '.join(known)}")
         for trial in trials:
-            if law in (each.name for each in trial.laws):
-                try:
-                    trial.run(case)
-                except Breach as breach:
+            if law not in (each.name for each in trial.laws):
+                continue
+            try:
+                trial.run(case)
+            except Breach as breach:
+                if breach.law.name == law:
                     raise self._broken(breach, case, None) from breach.__cause__
-                return
-        known = ", ".join(each.name for trial in trials for each in trial.laws)
-        raise ValueError(f"law={law!r}: expected one of {known}")
 
     def _broken(self, breach: Breach, case: object, seed: int | None, *, steady: bool = True) -> LawBroken:
         code = Code()

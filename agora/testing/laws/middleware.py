@@ -89,7 +89,7 @@ def _trials(
     if parallel:
         found.append(trial(trials.concurrency, laws.CONCURRENCY, batch_size=draw.batch_sizes, **parallel))
     found.append(
-        trial(trials.failures, laws.FAILURES, spoiled=draw.spoiled, batch_size=draw.batch_sizes, **parallel)
+        trial(trials.failures, laws.FAILURES, spoiled=draw.spoiled, batch_size=draw.large, **parallel)
     )
     if pure:
         found.append(trial(trials.untouched, laws.INPUT, batch_size=draw.batch_sizes))

@@ -228,6 +228,17 @@ def test_a_counterexample_is_a_test_that_fails_for_as_long_as_the_law_is_broken(
     module["test_concurrency"]()
 
 
+@pytest.mark.parametrize("broken", [each for each in BROKEN if each.law in ("checkpoints", "order")], ids=str)
+def test_a_law_that_is_tried_in_two_ways_is_replayed_in_both(broken):
+    with pytest.raises(LawBroken) as found:
+        check_middleware(broken.factory, records, seed=1)
+    module = {}
+    exec(found.value.code, module)
+    with pytest.raises(LawBroken) as again:
+        module[f"test_{broken.law}"]()
+    assert again.value.seen == found.value.seen
+
+
 def test_a_counterexample_is_small():
     found = counterexample()
     assert found.code.count('"id"') == 2  # two records that differ, two at once, and no wait
