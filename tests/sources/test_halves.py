@@ -20,7 +20,7 @@ OTHERS = [(4, "é"), (5, 'say "x"'), (6, "two\nlines"), (None, "no number")]
 @st.composite
 def many(draw: st.DrawFn) -> list[Any]:
     """Rows that columns are made of, a few others among them."""
-    rows = [GOOD[n % 3] for n in range(draw(st.integers(1, 150)))]
+    rows: list[Any] = [GOOD[n % 3] for n in range(draw(st.integers(1, 150)))]
     for other in draw(st.lists(st.sampled_from(OTHERS), max_size=2)):
         rows.insert(draw(st.integers(0, len(rows))), other)
     return rows
