@@ -25,7 +25,14 @@ PUBLIC = {
     ],
     "agora.errors": ["AgoraError", "ConfigError"],
 }  # fmt: skip
-PACKAGES = [*PUBLIC, "agora.config", "agora.cli", "agora.testing", "agora.testing.faults"]
+PACKAGES = [
+    *PUBLIC,
+    "agora.config",
+    "agora.cli",
+    "agora.testing",
+    "agora.testing.faults",
+    "agora.testing.strategies",
+]
 
 
 @pytest.mark.parametrize("module", PUBLIC)
