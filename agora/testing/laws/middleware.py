@@ -1,6 +1,7 @@
 """`check_middleware`: the laws of a middleware, in three lines of a test."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import attrs
 from hypothesis.strategies import SearchStrategy
@@ -66,30 +67,43 @@ def _trials(
 ) -> Sequence[Trial[MiddlewareCase]]:
     step = subject.step()
     trials = Trials(subject, stateful, step.columns is not None)
-    parallel = {} if stateful or _alone(step) else {"concurrency": draw.concurrencies, "waits": draw.waits}
+    parallel: dict[str, Any] = (
+        {} if stateful or _alone(step) else {"concurrency": draw.concurrencies, "waits": draw.waits}
+    )
 
     def trial(
-        run: Callable[[MiddlewareCase], Awaitable[None]], *proved: Law, **drawn: SearchStrategy[object]
+        run: Callable[[MiddlewareCase], Awaitable[None]],
+        *proved: Law,
+        least: int = 1,
+        **drawn: SearchStrategy[object],
     ) -> Trial[MiddlewareCase]:
-        source = draw.nothing if records is None else draw.cases(records, **drawn)
+        source = draw.nothing if records is None else draw.cases(records, least, **drawn)
         return Trial(proved, source, trials.tried(proved[0], run))
 
     # What holds up the loop makes all else slow; what doesn't survive a stop differs in a second run, too.
     blocking = attrs.evolve(trial(trials.checkpoints, laws.CHECKPOINTS), examples=5, calls=20)
     found = [blocking, trial(trials.fresh, laws.FRESH)]
     if stateful:
-        found.append(trial(trials.prefix, laws.PREFIX, split=draw.splits))
+        found.append(trial(trials.prefix, laws.PREFIX, least=2, split=draw.splits))
     else:
-        found.append(trial(trials.company, laws.COMPANY))
-    borders = {"borders": draw.borders, "batch_size": draw.batch_sizes, "in_flight": draw.limits}
+        found.append(trial(trials.company, laws.COMPANY, least=2))
+    borders: dict[str, Any] = {
+        "borders": draw.borders,
+        "batch_size": draw.batch_sizes,
+        "in_flight": draw.limits,
+    }
     found += [
-        trial(trials.borders, laws.BORDERS, laws.ORDER, **borders),
+        trial(trials.borders, laws.BORDERS, laws.ORDER, least=2, **borders),
         trial(trials.agreement, laws.AGREEMENT, laws.ORDER),
     ]
     if parallel:
-        found.append(trial(trials.concurrency, laws.CONCURRENCY, batch_size=draw.batch_sizes, **parallel))
+        found.append(
+            trial(trials.concurrency, laws.CONCURRENCY, least=2, batch_size=draw.batch_sizes, **parallel)
+        )
     found.append(
-        trial(trials.failures, laws.FAILURES, spoiled=draw.spoiled, batch_size=draw.large, **parallel)
+        trial(
+            trials.failures, laws.FAILURES, least=2, spoiled=draw.spoiled, batch_size=draw.large, **parallel
+        )
     )
     if pure:
         found.append(trial(trials.untouched, laws.INPUT, batch_size=draw.batch_sizes))

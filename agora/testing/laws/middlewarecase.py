@@ -37,7 +37,7 @@ class MiddlewareCase:
     """The schedule: how many milliseconds (of virtual time) the n-th call that begins, or goes on after a suspension,
     has to wait before it does. None behind the last."""
     spoiled: Mapping[int, int] = attrs.field(factory=dict)
-    """By a record's position, the number of its field that can't be read."""
+    """By a record's position, the number of its field that can't be read, counted from 1; 0: none of them can."""
     cancel_at: int | None = None
     """The suspension, counted from 1, at which the run is cancelled."""
     ending: str | None = None
@@ -59,14 +59,14 @@ class MiddlewareCase:
 
 
 def cases(
-    records: st.SearchStrategy[Any], **drawn: st.SearchStrategy[Any]
+    records: st.SearchStrategy[Any], least: int = 1, **drawn: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[MiddlewareCase]:
-    """Cases with one to six records, some of them again, and of the other fields those that are named. What depends on
-    the number of records is counted around by whoever reads it."""
+    """Cases with `least` to six records, some of them again, and of the other fields those that are named. What
+    depends on the number of records is counted around by whoever reads it."""
 
     @st.composite
     def whole(draw: st.DrawFn) -> MiddlewareCase:
-        size = draw(st.integers(1, _MOST))
+        size = draw(st.integers(least, _MOST))
         found: list[Record] = []
         for _ in range(size):
             again = bool(found) and draw(st.integers(0, 4)) == 4

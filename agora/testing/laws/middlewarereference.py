@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ from agora.runtime.failing import leaf, maybe_await
 from agora.testing.laws.outcomes import Settled, failure_of, text_of
 from agora.tracing.noop import NoopTracer
 
-__all__ = ["Reference"]
+__all__ = ["Reference", "started", "undoing"]
 
 
 @attrs.define(eq=False)
@@ -30,23 +30,14 @@ class Reference:
 
     async def run(self, records: Iterable[Record], *, finish: bool = True) -> tuple[list[Settled], list[str]]:
         """What becomes of each record, and what the part gives when no more come."""
-        part = self.step.part
-        async with AsyncExitStack() as life:
-            context = _context(self.state)
-            if callable(getattr(part, "lifespan", None)):
-                await life.enter_async_context(part.lifespan(context))  # type: ignore[attr-defined]
-            for opening, closing in (("open", "close"), ("on_start", "on_end")):
-                if callable(hook := getattr(part, opening, None)):
-                    await maybe_await(hook(context))
-                if callable(hook := getattr(part, closing, None)):
-                    life.push_async_callback(_ended, hook)
+        async with started(self.step, self.state):
             settled = [await self._settle(record) for record in records]
             return settled, await self._finished() if finish else []
 
     async def _settle(self, record: Record) -> Settled:
         """Pass one record through the reference chain."""
         drawn: list[str] = []
-        step = _undoing(_noting(self.step, drawn), self.state)
+        step = undoing(_noting(self.step, drawn), self.state)
         try:
             result: Any = await self._process(step, record)
         except Exception as error:  # noqa: BLE001  - it is what became of the record
@@ -67,6 +58,22 @@ class Reference:
         return [text_of(record) for record in held or () if record is not None]
 
 
+@asynccontextmanager
+async def started(step: Step, state: dict[str, Json]) -> AsyncGenerator[None]:
+    """In the block the step's part is started, as in a run that keeps this state."""
+    part = step.part
+    async with AsyncExitStack() as life:
+        context = _context(state)
+        if callable(getattr(part, "lifespan", None)):
+            await life.enter_async_context(part.lifespan(context))  # type: ignore[attr-defined]
+        for opening, closing in (("open", "close"), ("on_start", "on_end")):
+            if callable(hook := getattr(part, opening, None)):
+                await maybe_await(hook(context))
+            if callable(hook := getattr(part, closing, None)):
+                life.push_async_callback(_ended, hook)
+        yield
+
+
 def _noting(step: Step, drawn: list[str]) -> Step:
     """The step; where it multiplies, `drawn` gets what was drawn of its children: that has been passed on, should the
     next one fail."""
@@ -76,13 +83,13 @@ def _noting(step: Step, drawn: list[str]) -> Step:
     return attrs.evolve(step, call=lambda record: _noted(call(record), drawn))
 
 
-def _undoing(step: Step, state: dict[str, Json]) -> Step:
+def undoing(step: Step, state: dict[str, Json]) -> Step:
     """The step; where it takes batches, `context.state` is what it was before a call that raised, as in a run."""
     if step.kind is not StepKind.BATCH:
         return step
     call = step.call
 
-    async def undoing(records: list[Record]) -> Any:
+    async def call_undoing(records: list[Record]) -> Any:
         before = keep(state)
         try:
             return await maybe_await(call(records))
@@ -91,7 +98,7 @@ def _undoing(step: Step, state: dict[str, Json]) -> Step:
             state.update(before)
             raise
 
-    return attrs.evolve(step, call=undoing, is_async=True)
+    return attrs.evolve(step, call=call_undoing, is_async=True)
 
 
 def _noted(children: Any, drawn: list[str]) -> Any:

@@ -14,16 +14,16 @@ class SpoiledField(ValueError):  # noqa: N818  - what a record does, as data err
 
 
 class Spoiled(dict[Any, Any]):
-    """A dict of which one field raises whenever it is read, in whatever way."""
+    """A dict of which some fields raise whenever they are read, in whatever way."""
 
     __slots__ = ("spoiled",)
 
-    def __init__(self, fields: dict[Any, Any], spoiled: Any) -> None:
+    def __init__(self, fields: dict[Any, Any], spoiled: list[Any]) -> None:
         super().__init__(fields)
         self.spoiled = spoiled
 
     def __getitem__(self, key: Any) -> Any:
-        if key == self.spoiled:
+        if key in self.spoiled:
             raise SpoiledField(f"field {key!r} can't be read")
         return super().__getitem__(key)
 
@@ -72,8 +72,9 @@ class _Unreadable:
 
 
 def spoil(record: Record, which: int) -> Record:
-    """The record with its field number `which` (counted around) made unreadable; something that no step can use in
-    place of a record without fields."""
+    """The record with its field number `which` (counted from 1, around) made unreadable, with 0 all of them; something
+    that no step can use in place of a record without fields."""
     if isinstance(record, dict) and record:
-        return Spoiled(record, list(record)[which % len(record)])
+        names = list(record)
+        return Spoiled(record, [names[which % len(names)]] if which else names)
     return _Unreadable()
