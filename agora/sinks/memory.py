@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from agora import seam
+from agora.context import RunContext
 from agora.records import Json, Record
 
 __all__ = ["MemorySink"]
@@ -36,6 +37,11 @@ class MemorySink:
 
     def explain(self) -> str:
         return "the list is cut back to the checkpoint, as long as this object lives"
+
+    async def open(self, context: RunContext) -> None:
+        """What is there now is another pipeline's, unless `recover` says otherwise."""
+        await trio.lowlevel.checkpoint()
+        self._base = None
 
     async def write(self, records: Sequence[Record]) -> None:
         await trio.lowlevel.checkpoint()

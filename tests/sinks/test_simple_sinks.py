@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from support import Records
 
 import agora.sinks
+from agora import Pipeline
 from agora.deadletter import DLQRecord
 from agora.errors import ConfigError, RecordsRejected
 from agora.sinks import ChannelSink, FunctionSink, MemorySink, NullSink, StdoutSink, as_sink
+from agora.state import CheckpointStore, MemoryBackend
 
 
 async def test_memory_holds_what_was_written_in_order_uncommitted_too() -> None:
@@ -193,3 +196,17 @@ def test_every_public_name_is_there() -> None:
         assert getattr(agora.sinks, name) is not None
     with pytest.raises(AttributeError):
         _ = agora.sinks.Nothing  # type: ignore[attr-defined]  # the point of the test
+
+
+def test_restarting_a_second_pipeline_into_the_same_memory_leaves_what_the_first_wrote():
+    sink = MemorySink()
+
+    def bound(name, items):
+        store = CheckpointStore(MemoryBackend())
+        return Pipeline(Records(items), name=name).to(sink, name="out").build(checkpoint_store=store)
+
+    trio.run(bound("first", 2).run)
+    second = bound("second", 3)
+    trio.run(second.run)
+    trio.run(functools.partial(second.run, restart=True))
+    assert [record["id"] for record in sink.records] == [0, 1, 0, 1, 2]
