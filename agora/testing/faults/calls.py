@@ -76,7 +76,7 @@ class Failure:
 class FailurePlan:
     """The calls that fail; all others are made. An empty one changes nothing."""
 
-    failures: Sequence[Failure] = attrs.field(default=(), converter=tuple)
+    failures: Sequence[Failure] = ()
 
     async def perform_call(self, call: Call, act: Callable[[], Awaitable[T]]) -> T:
         """Raises the planned error. A trio checkpoint where the call is one, and where it fails instead."""
