@@ -1,16 +1,18 @@
 """Doubles keep the contract of what they wrap, and fail as they are told."""
 
+import json
 import math
 
 import pytest
 import trio
+from hypothesis import strategies as st
 from support import Records, run_virtual
 
 from agora import Pipeline
 from agora.sinks import JsonLinesSink, MemorySink, StdoutSink
 from agora.sources import CsvSource, IterableSource
 from agora.state import CheckpointStore, MemoryBackend, SQLiteBackend
-from agora.testing import FailingSource, FaultyStateBackend, FlakySink, SlowSink
+from agora.testing import FailingSource, FaultyStateBackend, FlakySink, SlowSink, check_sink, check_source
 from agora.testing.doubles import Failure, FailurePlan
 from agora.testing.faults import Failpoints, Fault
 
@@ -132,3 +134,18 @@ def test_a_crash_at_a_call_reaches_the_part_no_more():
         return points.crashed, str(points.struck), sink.records
 
     assert run_virtual(main) == (True, "sink.write, call 2", [{"id": 0}, {"id": 1}])
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_with_an_empty_plan_a_source_keeps_the_laws(block):
+    check_source(lambda: FailingSource(Records(5, block=block)), examples=5)
+
+
+@pytest.mark.parametrize("double", [FlakySink, lambda sink: SlowSink(sink, 0.5)], ids=["flaky", "slow"])
+def test_with_an_empty_plan_a_sink_keeps_the_laws(double):
+    def read_back(place):
+        path = place / "out.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    records = st.fixed_dictionaries({"id": st.integers(0, 9)})
+    check_sink(lambda place: double(JsonLinesSink(place / "out.jsonl")), read_back, records, examples=5)
