@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from agora.deadletter import DLQRecord, Entry
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
 from agora.sinks import CsvSink, JsonLinesSink
+from agora.testing import strategies
 
 FIXTURES = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
@@ -73,16 +74,7 @@ def csv_rows(path: Path, **options: Any) -> list[list[str]]:
 
 # --- JSON lines ---
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(codec=None), max_size=5)
-    | st.integers(min_value=2**62, max_value=2**200),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=6,
-)
+JSON = strategies.json_values(extreme=True)
 
 
 def is_writable(value: Any) -> bool:
@@ -177,9 +169,7 @@ async def test_nan_is_null_where_that_is_asked_for(tmp_path: Path, context: Any)
 
 # --- CSV ---
 
-FIELD = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
-    ["", " ", '"', '5" pipe', "a,b", "a\nb", "a\rb", "a\r\nb", "\x00", "\u2028", "007", "NA", "\ufeffx"]
-)
+FIELD = strategies.texts()
 
 
 @FIXTURES

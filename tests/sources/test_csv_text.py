@@ -7,9 +7,13 @@ from hypothesis import example, given, settings
 
 from agora.sources import csvtext
 from agora.sources.csvtext import Text, entries_at_once, field_limit_lifted, rows_at_once, rows_one_by_one
+from agora.testing import strategies
+from agora.testing.strategies import CsvTrouble
 
 ENDS = st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\r\n"])
-NASTY = st.text(alphabet='ab,;"\n\r \x00é\u2028\x85\x0b\udc80', max_size=30)
+NASTY = st.text(alphabet='ab,;"\n\r \x00é\u2028\x85\x0b\udc80', max_size=30) | strategies.csv_texts(
+    troubles=CsvTrouble
+)
 REGULAR = st.builds(
     lambda rows, end, last: end.join(",".join(row) for row in rows) + last,
     st.lists(st.lists(st.text('a "é\x00', max_size=3), min_size=1, max_size=4), max_size=6),
