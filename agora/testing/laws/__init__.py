@@ -13,14 +13,31 @@ if TYPE_CHECKING:
     from agora.testing.laws.base import Law, LawBroken
     from agora.testing.laws.middlewarecase import MiddlewareCase
     from agora.testing.laws.middlewarelaws import MIDDLEWARE_LAWS
+    from agora.testing.laws.pipelinecase import PipelineCase
+    from agora.testing.laws.pipelinelaws import PIPELINE_LAWS
+    from agora.testing.laws.statebackendcase import StateCase
+    from agora.testing.laws.statebackendlaws import STATE_BACKEND_LAWS
 
-__all__ = ["MIDDLEWARE_LAWS", "Law", "LawBroken", "MiddlewareCase"]
+__all__ = [
+    "MIDDLEWARE_LAWS",
+    "PIPELINE_LAWS",
+    "STATE_BACKEND_LAWS",
+    "Law",
+    "LawBroken",
+    "MiddlewareCase",
+    "PipelineCase",
+    "StateCase",
+]
 
 _MODULES = {
     "MIDDLEWARE_LAWS": ".middlewarelaws",
     "MiddlewareCase": ".middlewarecase",
     "Law": ".base",
     "LawBroken": ".base",
+    "PIPELINE_LAWS": ".pipelinelaws",
+    "PipelineCase": ".pipelinecase",
+    "STATE_BACKEND_LAWS": ".statebackendlaws",
+    "StateCase": ".statebackendcase",
 }
 
 require_hypothesis("the laws")
