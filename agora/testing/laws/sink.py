@@ -94,7 +94,7 @@ def _trials(
 
     found = []
     if getattr(sink, "atomic_write", False):
-        found.append(trial(trials.atomic, 10, laws.ATOMIC, draw="batch_size"))
+        found.append(trial(trials.atomic, 25, laws.ATOMIC, draw="batch_size"))
     if refused is not None or single:
         found.append(trial(trials.refused, 20, laws.REFUSED, draw="batch_size"))
     found.append(trial(trials.delivered, 15, laws.DELIVERED, laws.TOKENS, draw="batch_size every"))
