@@ -152,21 +152,36 @@ async def _interrupted(law: Law, blow: Blow, places: _Places) -> None:
     most = first.calls if blow == "crash" else first.steps
     for share in places.case.strikes_at:
         one = attrs.evolve(places.case, strikes_at=[share])
+        place = places.new(one)
         try:
-            await _strike(law, blow, places.new(one), 1 + most * share // 1000, calm, first)
+            what = await _struck(law, blow, place, 1 + most * share // 1000)
+            again = await _completed(place, law, like=first)
+            await _require_same(law, place, await _calm_behind(again, calm, places, law), what)
         except Breach as breach:
             raise Breach(breach.law, breach.seen, one) from breach.__cause__
 
 
-async def _strike(law: Law, blow: Blow, place: Place, at: int, calm: Place, first: Watched) -> None:
+async def _struck(law: Law, blow: Blow, place: Place, at: int) -> str:
+    """Run until it is struck; what was done to it."""
     struck = Watched(place, blow, at)
     await struck.run()
     _require_nothing_left(struck)
     what = f"interrupted at {'call' if blow == 'crash' else 'step'} {at}"
     if struck.error is not None:
         raise Breach(law, f"{what} it raised {struck.error!r}") from struck.error
-    await _completed(place, law, like=first)
-    await _require_same(law, place, calm, f"{what} and run again")
+    return f"{what} and run again"
+
+
+async def _calm_behind(again: Watched, calm: Place, places: _Places, law: Law) -> Place:
+    """What the run after an interruption is compared with. Where that came when all was done and saved, it was one
+    behind a completed run, in which finish() has its say once more."""
+    resumed = None if again.summary is None else again.summary.resumed_from
+    if resumed is None or not resumed.completed:
+        return calm
+    twice = places.new()
+    await _completed(twice, law)
+    await _completed(twice, law)
+    return twice
 
 
 # --- what must hold ---
