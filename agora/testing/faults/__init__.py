@@ -1,9 +1,8 @@
 """Faults at every operation that reaches the disk, and at every call of a part: failures, crashes, loss of power.
 
-There is one mechanism: an observer sees each operation and decides whether, and how, it happens (`observing`; for the
-calls of a part `ObservedPart`).
-`Failpoints` counts operations and fails the n-th; `FailurePlan` fails the calls that it names; `DiskRecorder` logs them, and says what a disk would hold
-after a loss of power.
+There is one mechanism: an observer sees each operation and decides whether, and how, it happens (`observing`; for
+the calls of a part `ObservedPart`). `Failpoints` counts operations and fails the n-th; `FailurePlan` fails the
+calls that it names; `DiskRecorder` logs operations on the disk, and says what it would hold after a loss of power.
 """
 
 from typing import TYPE_CHECKING
