@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agora.copying import keep
 from agora.records import Record
 from agora.testing.laws.spoiled import spoil
+from agora.testing.strategies import schedules
 
 __all__ = ["ENDINGS", "MiddlewareCase", "cases", "ordered_alike"]
 
@@ -17,7 +18,6 @@ ENDINGS = ("source", "next", "sink", "record")
 policy "stop"."""
 
 _MOST = 6
-_LONGEST_WAIT = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -94,13 +94,13 @@ def ordered_alike(records: list[Record]) -> list[Record]:
 
 
 nothing: st.SearchStrategy[MiddlewareCase] = st.nothing()
-borders = st.sets(st.integers(1, _MOST - 1)).map(sorted)
-batch_sizes = st.sampled_from([512, 3, 2, 1])
+borders = schedules.borders(_MOST)
+batch_sizes = schedules.batch_sizes()
 large = st.sampled_from([512, 3])
-limits = st.sampled_from([None, 8, 1])  # a batch is a quarter of it at most
-concurrencies = st.integers(2, 4)
-waits = st.lists(st.integers(0, _LONGEST_WAIT), max_size=3 * _MOST)
+limits = schedules.limits()  # a batch is a quarter of it at most
+concurrencies = schedules.concurrencies()
+waits = schedules.waits(3 * _MOST)
 spoiled = st.dictionaries(st.integers(0, _MOST - 1), st.integers(0, 3), min_size=1, max_size=2)
-suspensions = st.integers(1, 12)
+suspensions = schedules.suspensions()
 endings = st.sampled_from(ENDINGS)
 splits = st.integers(0, _MOST)
