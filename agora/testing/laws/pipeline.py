@@ -15,7 +15,7 @@ from agora.testing.laws.pipelinetrials import PipelineTrials
 __all__ = ["check_pipeline"]
 
 _ENOUGH = 3
-"""Records for there to be something before, at and behind an interruption."""
+"""Records for there to be something before, at and behind an interruption, or the end of a batch."""
 
 
 def check_pipeline(
@@ -58,7 +58,7 @@ def _trials(trials: PipelineTrials, records: SearchStrategy[Record] | None) -> S
     def trial(
         run: Callable[[PipelineCase], None], *proved: Law, **drawn: SearchStrategy[object]
     ) -> Trial[PipelineCase]:
-        least = _ENOUGH if "strikes_at" in drawn else 1
+        least = _ENOUGH if "batch_size" in drawn else 1
         return Trial((*proved, laws.ENDING), draw.cases(records, least, **drawn), run, calls=100)
 
     settings: dict[str, SearchStrategy[object]] = {
@@ -70,7 +70,7 @@ def _trials(trials: PipelineTrials, records: SearchStrategy[Record] | None) -> S
     struck = {"strikes_at": draw.points, "batch_size": draw.batch_sizes, "checkpoint_every": draw.every}
     return [
         trial(trials.repetition, laws.REPETITION),
-        trial(trials.fold, laws.FOLD, laws.ORDER, **settings),
+        trial(trials.fold, laws.FOLD, laws.ORDER, batch_size=draw.batch_sizes),
         trial(trials.counting, laws.COUNTING),
         trial(trials.settings, laws.SETTINGS, **settings),
         trial(trials.interrupted(laws.STOP, "stop"), laws.STOP, **struck),

@@ -29,7 +29,7 @@ class PipelineCase:
     """Before which steps of its stream, counted from 1, the source lets a second pass."""
     checkpoint_every: int | None = None
     """Where the pipeline has checkpoints."""
-    strikes_at: Sequence[int] = attrs.field(default=(), converter=tuple)
+    strikes_at: Sequence[int] = attrs.field(default=(), converter=tuple[int, ...])
     """Where it is interrupted, each time in a place of its own: behind how many thousandths of the steps that the tasks
     of a whole run take (of a crash: of its operations on the disk and calls of parts)."""
     after: bool = True

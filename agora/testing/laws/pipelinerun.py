@@ -111,14 +111,15 @@ class Place:
         """The pipeline, built anew, with the settings of the case, and its memory as it was left."""
         spec = self.with_source(self.build(self.path).spec)
         case = self.case
-        every = None if spec.checkpoint_store is None else case.checkpoint_every
-        changes = {
-            "batch_size": case.batch_size,
-            "linger": case.linger,
-            "backpressure": None if case.in_flight is None else Backpressure.fixed(case.in_flight),
-            "checkpoint_every": every,
-        }
-        spec = attrs.evolve(spec, **{name: value for name, value in changes.items() if value is not None})
+        limits = spec.backpressure if case.in_flight is None else Backpressure.fixed(case.in_flight)
+        keeps = case.checkpoint_every is None or spec.checkpoint_store is None
+        spec = attrs.evolve(
+            spec,
+            batch_size=spec.batch_size if case.batch_size is None else case.batch_size,
+            linger=spec.linger if case.linger is None else case.linger,
+            backpressure=limits,
+            checkpoint_every=spec.checkpoint_every if keeps else case.checkpoint_every,
+        )
         self.explained = BoundPipeline[Any](spec).explain().guarantee
         return self._remembering(spec)
 

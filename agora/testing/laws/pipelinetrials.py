@@ -151,7 +151,7 @@ async def _interrupted(law: Law, blow: Blow, places: _Places) -> None:
         return  # it never comes to its end
     most = first.calls if blow == "crash" else first.steps
     for share in places.case.strikes_at:
-        one = attrs.evolve(places.case, strikes_at=[share])
+        one = attrs.evolve(places.case, strikes_at=(share,))
         place = places.new(one)
         try:
             what = await _struck(law, blow, place, 1 + most * share // 1000)

@@ -169,8 +169,11 @@ class Machine:
                 await self._take_number(runner)
             case rules.Save(runner, through):
                 if runner in self.numbers:
-                    changes = [self._fenced(self.numbers[runner]), Put("n", "saved", b"%d" % runner)]
-                    await self._change(rules.Apply(changes, through), told(step))
+                    saving: list[Change] = [
+                        self._fenced(self.numbers[runner]),
+                        Put("n", "saved", b"%d" % runner),
+                    ]
+                    await self._change(rules.Apply(saving, through), told(step))
             case _:
                 await self._change(step, told(step))
 
@@ -272,7 +275,7 @@ class Machine:
         await self.compare(self.places, "behind the reopening")
 
     async def _take_number(self, runner: int) -> None:
-        changes = [self._fenced(self.fence), Put(*_FENCE, b"%d" % (self.fence + 1))]
+        changes: list[Change] = [self._fenced(self.fence), Put(*_FENCE, b"%d" % (self.fence + 1))]
         await self._change(rules.Apply(changes, runner), f"taking number {self.fence + 1}")
         self.fence += 1
         self.numbers[runner] = self.fence
