@@ -6,9 +6,9 @@ The alternative, one shared table of acknowledgements, needs every stage to touc
 record, in an order of its own.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import compress
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import chain, compress
+from typing import Literal, Protocol, TypeAlias, overload
 
 import attrs
 import trio
@@ -128,6 +128,44 @@ class Cut:
     """What the writer carries out behind the barrier, while the source is held and nothing is in flight."""
 
 
+@attrs.define(eq=False, repr=False)
+class Left(Sequence[int]):
+    """The index of the rows that a loop has left, worked out when somebody asks: that is where something failed."""
+
+    _before: Sequence[int]
+    _gaps: Sequence[Sequence[int]]
+    _known: list[int] | None = None
+
+    def positions(self) -> list[int]:
+        """Which of the rows before were left."""
+        kept = bytearray(b"\1") * len(self._before)
+        for earlier, rows in enumerate(sorted(chain.from_iterable(self._gaps))):
+            kept[rows + earlier] = 0
+        return list(compress(range(len(kept)), kept))
+
+    def __len__(self) -> int:
+        return len(self._before) - sum(map(len, self._gaps))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._all)
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[int]: ...
+
+    def __getitem__(self, place: int | slice) -> int | list[int]:
+        return self._all[place]
+
+    @property
+    def _all(self) -> list[int]:
+        if self._known is None:
+            before = self._before
+            self._known = [before[position] for position in self.positions()]
+        return self._known
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Batch:
     """Consecutive source records, or one slice of what a multiplying step made of them."""
@@ -172,6 +210,16 @@ class Batch:
             self.index = list(compress(self.index, kept))
             if self.entries is not None:
                 self.entries = list(compress(self.entries, kept))
+        self.rows = rows
+
+    def leave(self, rows: Sequence[Record], gaps: Sequence[Sequence[int]]) -> None:
+        """Put `rows` in place of the batch's own; each gap is an old row that has none anymore, and tells how many of
+        `rows` stand before it. In order within each list of `gaps`."""
+        if any(gaps):
+            left = Left(self.index, gaps)
+            if self.entries is not None:
+                self.entries = [self.entries[position] for position in left.positions()]
+            self.index = left
         self.rows = rows
 
     def truncate(self, position: int, halt: Failure) -> None:

@@ -20,19 +20,19 @@ from agora.records import Record
 __all__ = ["Loop"]
 
 _HEAD = """\
-async def loop(rows, out, gone, at, flag, {bound}):
-    append = out.append
+async def loop(rows, out, gone, flag, {bound}):
+    {gone}, = gone
     for record in rows:
 """
 
 _TAIL = """\
-        append(record)
+        out.append(record)
         if flag:
             return
 """
 
 _GONE = """\
-            gone.append(len(out) + len(gone)); at.append({position})
+            gone{position}.append(len(out))
             if flag: return
             continue
 """
@@ -44,10 +44,11 @@ _FILE = "<agora loop>"
 class Loop:
     """Runs records through `steps`.
 
-    `call(rows, out, gone, at, flag)` draws from the iterator `rows` until it is exhausted, a step raises, or
-    `flag` is non-empty after a record, a dropped one too. `out` gets what comes out, `gone` the positions of
-    records that don't, `at` for each of those the number of the step that dropped it. A coroutine function
-    that awaits nothing but its async steps, and what a plain function gives where that is a coroutine.
+    `call(rows, out, gone, flag)` draws from the iterator `rows` until it is exhausted, a step raises, or `flag`
+    is non-empty after a record, a dropped one too. `out` gets what comes out; for each record that a step
+    drops, that step's list of `gone` gets the length of `out`, from which `batch.Left` tells its position. A
+    coroutine function that awaits nothing but its async steps, and what a plain function gives where that is
+    a coroutine.
     """
 
     steps: Sequence[Step]
@@ -60,7 +61,8 @@ class Loop:
         """Write the loop for these steps."""
         # As parameters the steps are local names, which are looked up faster than global ones.
         bound = ", ".join(f"step{position}=step{position}" for position in range(len(steps)))
-        source = [_HEAD.format(bound=bound)]
+        gone = ", ".join(f"gone{position}" for position in range(len(steps)))
+        source = [_HEAD.format(bound=bound, gone=gone)]
         lines = [0] * (source[0].count("\n") + 1)
         names: dict[str, Any] = {"keep": keep, "coroutine": CoroutineType}
         for position, step in enumerate(steps):
@@ -92,9 +94,11 @@ def _written(step: Step, position: int) -> str:
         if step.kind is StepKind.FILTER:
             return f"{text}        if not {call}:\n{gone}"
         return f"{text}        if (record := {call}) is None:\n{gone}"
-    text += f"        result = {call}\n        if type(result) is coroutine: result = await result\n"
+    text += f"        result = {call}\n"
     if step.kind is StepKind.FILTER:
-        return f"{text}        if not result:\n{gone}"
+        late = "await result if type(result) is coroutine else result"
+        return f"{text}        if result is not True and (result is False or not ({late})):\n{gone}"
+    text += "        if type(result) is coroutine: result = await result\n"
     return f"{text}        if result is None:\n{gone}        record = result\n"
 
 

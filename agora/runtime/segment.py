@@ -121,31 +121,31 @@ class RowSegment:
         total = len(batch.rows)
         rows = iter(batch.as_rows())
         out: list[Record] = []
-        gone: list[int] = []
-        at: list[int] = []
+        dropped: list[list[int]] = [[] for _ in self.steps]
+        lost: list[int] = []
         failed: list[int] = []
         halt: Failure | None = None
-        while halt is None and len(out) + len(gone) < total:
+        while halt is None and sum(map(len, dropped), len(out) + len(lost)) < total:
             try:
-                await loop.call(rows, out, gone, at, self.pace.flag)
+                await loop.call(rows, out, dropped, self.pace.flag)
             except Exception as error:  # noqa: BLE001  - the step's policy decides
-                position = len(out) + len(gone)
+                position = sum(map(len, dropped), len(out) + len(lost))
                 number, record = loop.failed_at(error)
-                halt = await self._loop_failed(batch, out, gone, (number, record, position), error)
+                halt = await self._loop_failed(batch, out, lost, (number, record, position), error)
                 failed.append(number)
             if self.pace.flag:
                 await self.pace.give_way()
-        self._count(len(out) + len(gone) + (halt is not None), at, failed)
-        done = len(out) + len(gone)
+        done = sum(map(len, dropped), len(out) + len(lost))
+        self._count(done + (halt is not None), dropped, failed)
         if halt is not None:
             batch.truncate(done, halt)
-        batch.remove(gone, out)
+        batch.leave(out, [*dropped, lost])
 
     async def _loop_failed(
         self,
         batch: Batch,
         out: list[Record],
-        gone: list[int],
+        lost: list[int],
         failed: tuple[int, Record, int],
         error: Exception,
     ) -> Failure | None:
@@ -172,17 +172,16 @@ class RowSegment:
             return failure
         else:
             batch.failures.append(failure)
-        gone.append(position)
+        lost.append(len(out))
         return None
 
-    def _count(self, entered: int, dropped_at: Sequence[int], failed_at: Sequence[int]) -> None:
+    def _count(self, entered: int, dropped: Sequence[Sequence[int]], failed_at: Sequence[int]) -> None:
         """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
         for number, count in enumerate(self._counts):
             count.entered += entered
-            if dropped_at or failed_at:
-                dropped = dropped_at.count(number)
-                count.dropped += dropped
-                entered -= dropped + failed_at.count(number)
+            here = len(dropped[number])
+            count.dropped += here
+            entered -= here + failed_at.count(number)
             count.left += entered
 
     async def _walk_rows(self, batch: Batch, output: "Output") -> None:

@@ -71,7 +71,8 @@ class AppendFile:
     _created: bool = attrs.field(init=False, default=True)
     _base: int = attrs.field(init=False, default=0)
     _joint: bytes = attrs.field(init=False, default=b"")  # ends the last line of what was there before
-    _buffer: bytearray = attrs.field(init=False, factory=bytearray)
+    _pieces: list[bytes | memoryview] = attrs.field(init=False, factory=list)  # accepted, and not written yet
+    _held: int = attrs.field(init=False, default=0)  # bytes of them
     _prepared: int | None = attrs.field(init=False, default=None)  # size; `None`: no file
     _wanted: bool = attrs.field(init=False, default=False)  # make the file even if there is nothing to write
 
@@ -100,7 +101,7 @@ class AppendFile:
         self._policy = "append" if context.replay and not context.transactional else self.if_exists
         self._target = Path(os.path.abspath(self.path))
         self._begun = self._published = self._wanted = False
-        self._buffer = bytearray()
+        self._drop_pieces()
         in_place = self._in_place
         self._set_new(self._target if in_place else self._beside(f"{seam.current().random_id()}.tmp"))
 
@@ -113,7 +114,7 @@ class AppendFile:
     @property
     def empty(self) -> bool:
         """Whether nothing was written or accepted yet, so that a header is due. After `begin`."""
-        return not self._file.offset and not self._buffer
+        return not self._file.offset and not self._held
 
     @property
     def at(self) -> Path:
@@ -175,7 +176,7 @@ class AppendFile:
     def prepare_here(self) -> dict[str, Json]:
         """`prepare`, blocking: for who is in a thread already."""
         self._begin()
-        if self._buffer or self._file.needs_sync or (self._wanted and not self._file.exists):
+        if self._held or self._file.needs_sync or (self._wanted and not self._file.exists):
             self._sync()
         self._prepared = self._size
         return self._token().to_json()
@@ -241,7 +242,7 @@ class AppendFile:
     def _has_room(self, data: bytes | memoryview) -> bool:
         """Whether the buffer takes it, with no I/O."""
         limit = _BUFFER if self._file.packing == "none" else _COMPRESSED_BUFFER
-        return len(self._buffer) + len(self._joint) + len(data) < limit
+        return self._held + len(self._joint) + len(data) < limit
 
     def _append_lines(self, lines: Lines, batch: "pa.RecordBatch") -> Rejections:
         text, rejected = lines(batch)
@@ -249,20 +250,26 @@ class AppendFile:
         return rejected
 
     def _append(self, data: bytes | memoryview) -> None:
-        joined = self._joint + data if data and self._joint else data
+        if not data:
+            return
+        joined = self._joint + data if self._joint else data
         if self._has_room(data):
-            self._buffer += joined
+            self._pieces.append(joined)
+            self._held += len(joined)
         else:
             self._write_through(joined)
-        if data:
-            self._joint = b""
+        self._joint = b""
 
     def _write_through(self, data: bytes | memoryview) -> None:
-        self._file.write(bytes(self._buffer) + data if self._buffer else data)
-        self._buffer.clear()
+        self._file.write(b"".join([*self._pieces, data]) if self._pieces else data)
+        self._drop_pieces()
+
+    def _drop_pieces(self) -> None:
+        self._pieces.clear()
+        self._held = 0
 
     def _sync(self) -> None:
-        if self._buffer or (self._wanted and not self._file.exists):
+        if self._held or (self._wanted and not self._file.exists):
             self._write_through(b"")
         self._file.sync()
 
@@ -292,7 +299,7 @@ class AppendFile:
                 self._file.discard(self._prepared)
         finally:
             self._file.release()
-            self._buffer.clear()
+            self._drop_pieces()
             self._file.exists = False
 
     # --- recovery, blocking ---

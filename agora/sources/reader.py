@@ -55,6 +55,8 @@ class ByteReader:
     """Bytes that come next, about so many; none at the end."""
     _seekable: bool = attrs.field(kw_only=True)
     _pending: bytes = b""
+    _start: int = 0
+    """Bytes of `_pending` that are handed out: to move the rest for every block would take as long as reading it."""
 
     @classmethod
     def open(cls, files: Files, path: Path) -> "ByteReader":
@@ -76,25 +78,24 @@ class ByteReader:
 
     def peek(self, size: int) -> bytes:
         """The bytes that come next, `size` or more unless the content ends before."""
-        if len(self._pending) < size:
-            pieces = [self._pending]
-            have = len(self._pending)
-            while have < size and (piece := self._next()):
-                pieces.append(piece)
-                have += len(piece)
-            self._pending = b"".join(pieces)
+        self._fill(size)
+        if self._start:
+            self._pending, self._start = self._pending[self._start :], 0
         return self._pending
 
     def has(self, size: int) -> bool:
         """Whether `read(size)` gives what is in memory already."""
-        return len(self._pending) > size
+        return len(self._pending) - self._start > size
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, fewer where the content ends; sets `at_end`, and `damage` where it is
         reached."""
-        pending = self.peek(size + 1)
-        self._go_on(pending[size:])
-        return pending[:size]
+        self._fill(size + 1)
+        block = self._pending[self._start : self._start + size]
+        self._start += len(block)
+        if self._start == len(self._pending):
+            self._go_on(b"")
+        return block
 
     def block(self, size: int) -> bytes:
         """As `read`, but of about `size` bytes: as they came from the file, which saves copying large ones."""
@@ -105,9 +106,10 @@ class ByteReader:
     def skip_to(self, offset: int) -> tuple[int, bytes]:
         """From the start of the content to `offset`: where it came to (less if the content is shorter), and
         the last 4 KiB before that."""
-        if offset <= len(self._pending):
-            before, self._pending = self._pending[:offset], self._pending[offset:]
-            return offset, before[-TAIL:]
+        pending = self.peek(0)
+        if offset <= len(pending):
+            self._pending = pending[offset:]
+            return offset, pending[max(0, offset - TAIL) : offset]
         if self._seekable:
             offset = min(offset, size_of(self._handle))
             self._handle.seek(max(0, offset - TAIL))
@@ -126,9 +128,20 @@ class ByteReader:
     def close(self) -> None:
         self._handle.close()
 
+    def _fill(self, size: int) -> None:
+        """Have `size` bytes pending, fewer only where the content ends."""
+        have = len(self._pending) - self._start
+        if have >= size:
+            return
+        pieces = [self._pending[self._start :]]
+        while have < size and (piece := self._next()):
+            pieces.append(piece)
+            have += len(piece)
+        self._pending, self._start = b"".join(pieces), 0
+
     def _go_on(self, pending: bytes) -> None:
         """Behind what is handed out comes this."""
-        self._pending = pending
+        self._pending, self._start = pending, 0
         if not pending:
             self.at_end = True
             self.size = size_of(self._handle)
