@@ -16,16 +16,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import IO, Any, ParamSpec, TypeVar, cast
 
 import attrs
 import trio
 import trio.lowlevel
 
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
-__all__ = ["Files", "Helper", "Seam", "Status", "current", "is_virtual", "use"]
+__all__ = ["Files", "Seam", "Status", "current", "is_virtual", "use"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -207,36 +204,6 @@ class Seam:
             return fn(*args, **kwargs)
 
         return await trio.to_thread.run_sync(call, limiter=limiter)
-
-    def helper(self) -> "Helper":
-        """A second thread for who works in one. Whoever asks closes it."""
-        return Helper(in_place=self.simulated)
-
-
-class Helper:
-    """A thread that takes over half of a work, from its first use until `close`. For pure functions that leave the
-    interpreter to others for most of their time."""
-
-    def __init__(self, *, in_place: bool) -> None:
-        self._in_place = in_place
-        self._pool: Executor | None = None
-
-    def both(self, one: Callable[[], T], two: Callable[[], T]) -> tuple[T, T]:
-        """Call both, at the same time; blocks."""
-        if self._in_place:
-            return one(), two()
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only large files in columns need it
-
-            self._pool = ThreadPoolExecutor(1, "agora")
-        other = self._pool.submit(two)
-        return one(), other.result()
-
-    def close(self) -> None:
-        """The thread has ended when this returns."""
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
 
 
 _current: contextvars.ContextVar[Seam] = contextvars.ContextVar("agora_seam", default=Seam())  # noqa: B039  - no state

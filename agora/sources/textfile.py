@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from agora import seam
 from agora.columns import Columns
 from agora.errors import AgoraError
 from agora.records import Record
@@ -25,9 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Parsed", "TextParser", "in_columns", "open_text"]
 
 _BLOCK = 64 * 1024  # the rows of a larger one don't stay in the processor's cache: 1.5 times the time
-_COLUMNS_BLOCK = (
-    4 * 1024 * 1024
-)  # two halves, each large enough for a thread, and for what Arrow does once a batch
+_COLUMNS_BLOCK = 2 * 1024 * 1024  # large enough for a thread, and for what Arrow does once a batch
 _TRIES = 4  # blocks that couldn't be columns, one after the other, until no further one is tried
 _LONGEST = 64 * 1024 * 1024  # bytes of one record, so that memory stays bounded whatever the file is
 
@@ -60,7 +57,7 @@ class TextParser(Protocol):
         ...
 
     def columns(self, data: bytes, *, final: bool) -> Parsed | None:
-        """The same with `Columns` for rows; `None` where it isn't sure to be the same. For any thread."""
+        """The same with `Columns` for rows; `None` where it isn't sure to be the same."""
         ...
 
     def growth(self, before: bytes, data: bytes, *, unended: bool) -> tuple[int, int] | None:
@@ -99,10 +96,7 @@ class _TextFile:
     _whole_head: Fingerprint | None = None
     _misses: int = 0
     _later: bytes = b""
-    """The second half of a block that was read, where `_data` ends with the first."""
-    _ahead: Parsed | None = None
-    """That half in columns, parsed beside the first one."""
-    _helper: seam.Helper = attrs.field(factory=lambda: seam.current().helper())
+    """What was read of the line behind `_data`."""
 
     @property
     def size(self) -> int:
@@ -122,21 +116,18 @@ class _TextFile:
         return self.columns and self._misses < _TRIES
 
     def read(self) -> None:
-        if self._ahead is not None:
-            return
         if not self._in_columns:
             self._data += self.reader.read(self._step)
             return
+        # Whole lines, so that they are copied once on their way to the parser.
         block = self.reader.block(self._step)
-        large = len(block) >= _COLUMNS_BLOCK
-        border = (block.rfind(b"\n", 0, len(block) // 2) + 1 if large else 0) or len(block)
+        border = len(block) if self.reader.at_end else block.rfind(b"\n") + 1 or len(block)
         self._data = b"".join((self._data, memoryview(block)[:border]))
         self._later = block[border:]
 
     def take(self) -> Piece:
         reader, data, tail, offset, line = self.reader, self._data, self.tail, self.offset, self.line
-        at_end = reader.at_end and not self._later
-        final = at_end and reader.damage is None
+        final = reader.at_end and reader.damage is None
         parsed = self._parsed(data, offset, line, final=final)
         last = len(parsed.rows) if final else None
         size = reader.size
@@ -159,14 +150,12 @@ class _TextFile:
             )
 
         self.tail = (tail + data[: parsed.consumed])[-TAIL:]
-        self._data = data[parsed.consumed :]
-        self._ahead = None if self._data else self._ahead
-        self._data, self._later = self._data + self._later, b""
+        self._data, self._later = data[parsed.consumed :] + self._later, b""
         self.offset += parsed.consumed
         self.line += parsed.lines
         self._doublings = 0 if parsed.consumed else self._doublings + 1
-        self.done = at_end
-        self.failure = reader.damage if at_end else None
+        self.done = reader.at_end
+        self.failure = reader.damage if reader.at_end else None
         if not self.done and len(self._data) > _LONGEST:
             self.done = True
             self.failure = AgoraError(
@@ -186,28 +175,15 @@ class _TextFile:
 
     def _parsed(self, data: bytes, offset: int, line: int, *, final: bool) -> Parsed:
         assert self.parser is not None
-        ahead, self._ahead = self._ahead, None
         if self._in_columns:
-            parsed = ahead or self._columns(self.parser, data, final=final)
+            parsed = self.parser.columns(data, final=final)
             if parsed is not None:
                 self._misses = 0
                 return parsed
             self._misses += 1
         return self.parser.parse(data, offset, line, final=final)
 
-    def _columns(self, parser: TextParser, data: bytes, *, final: bool) -> Parsed | None:
-        """Where the other half of a block comes behind it, that one too, at the same time."""
-        later = self._later
-        if not later:
-            return parser.columns(data, final=final)
-        end = self.reader.at_end and self.reader.damage is None
-        parsed, self._ahead = self._helper.both(
-            lambda: parser.columns(data, final=False), lambda: parser.columns(later, final=end)
-        )
-        return parsed
-
     def close(self) -> None:
-        self._helper.close()
         self.reader.close()
 
 

@@ -1,7 +1,6 @@
-"""Text files in columns: however a block is parted among threads, rows, positions and ends are those of single rows."""
+"""Text files in columns: wherever blocks end, rows, positions and ends are those of single rows."""
 
 import gzip
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -89,24 +88,3 @@ def test_rows_and_places_are_those_of_the_plain_path(
         found, found_places, _ = trio.run(lambda: read(source, position, columns=True))
     assert found == plain[at:]
     assert found_places == places[at:]
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_no_thread_outlives_the_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(textfile, "_COLUMNS_BLOCK", 64)
-    monkeypatch.setattr(filerun, "_WORTH", 0)
-    source = written(kind, tmp_path / "f", [(n, "x") for n in range(50)], ended=True, packed=False)
-    names: set[str] = set()
-    in_columns = textfile.in_columns
-
-    def noting(*args: Any, **options: Any) -> Any:
-        names.add(threading.current_thread().name)
-        return in_columns(*args, **options)
-
-    for module in ("csvparser", "jsontext"):
-        monkeypatch.setattr(f"agora.sources.{module}.in_columns", noting)
-    rows, _, any_columns = trio.run(lambda: read(source, None, columns=True))
-    assert len(rows) == 50
-    assert any_columns
-    assert any(name.startswith("agora") for name in names)
-    assert not any(thread.name.startswith("agora") for thread in threading.enumerate())
