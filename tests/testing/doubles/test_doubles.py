@@ -129,7 +129,7 @@ def test_calls_and_operations_on_the_disk_are_counted_together(tmp_path):
 def test_a_crash_at_a_call_reaches_the_part_no_more():
     async def main():
         sink = MemorySink()
-        with Failpoints(at=2, fault=Fault.CRASH_AFTER) as points:
+        with Failpoints(at=3, fault=Fault.CRASH_AFTER) as points:  # open, write, write
             await bound(Records(3), FlakySink(sink, points), batch_size=1).run()
         return points.crashed, str(points.struck), sink.records
 

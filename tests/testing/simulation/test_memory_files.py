@@ -106,7 +106,8 @@ class BothFiles(RuleBasedStateMachine):
             )
             assert real is None or real.size == memory.size
             self.both(lambda: self.real.fsync(pair[0]), lambda: self.memory.fsync(pair[1]))
-            for question in ("readable", "writable", "seekable"):
+            # Not `seekable`: Python's own files take a first seek that fails, to before the start, for an answer.
+            for question in ("readable", "writable"):
                 first, second = self.both(getattr(pair[0], question), getattr(pair[1], question))
                 assert first == second
 
