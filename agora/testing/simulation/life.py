@@ -69,7 +69,7 @@ def live(world: World, plan: LifePlan, build: Build, during: During | None) -> L
     with _seeded(plan.seed), seam.use(machine):
         try:
             trio.run(run.main, clock=MockClock(autojump_threshold=0), instruments=[run])
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103  - of a whole trio run, from outside it
             if isinstance(error, KeyboardInterrupt | SystemExit) or not machine.dead:
                 raise
     return life
