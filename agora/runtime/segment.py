@@ -125,17 +125,18 @@ class RowSegment:
         lost: list[int] = []
         failed: list[int] = []
         halt: Failure | None = None
-        while halt is None and sum(map(len, dropped), len(out) + len(lost)) < total:
+        done = 0
+        while halt is None and done < total:
             try:
                 await loop.call(rows, out, dropped, self.pace.flag)
             except Exception as error:  # noqa: BLE001  - the step's policy decides
-                position = sum(map(len, dropped), len(out) + len(lost))
+                position = len(out) + len(lost) + sum(map(len, dropped))
                 number, record = loop.failed_at(error)
                 halt = await self._loop_failed(batch, out, lost, (number, record, position), error)
                 failed.append(number)
+            done = len(out) + len(lost) + sum(map(len, dropped))
             if self.pace.flag:
                 await self.pace.give_way()
-        done = sum(map(len, dropped), len(out) + len(lost))
         self._count(done + (halt is not None), dropped, failed)
         if halt is not None:
             batch.truncate(done, halt)
@@ -179,9 +180,11 @@ class RowSegment:
         """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
         for number, count in enumerate(self._counts):
             count.entered += entered
-            here = len(dropped[number])
-            count.dropped += here
-            entered -= here + failed_at.count(number)
+            if gone := len(dropped[number]):
+                count.dropped += gone
+                entered -= gone
+            if failed_at:
+                entered -= failed_at.count(number)
             count.left += entered
 
     async def _walk_rows(self, batch: Batch, output: "Output") -> None:
