@@ -85,8 +85,11 @@ class Intake:
     def wanted(self) -> int:
         """Credits that the next whole batch takes: a quarter of the limit, so that several batches are on
         their way."""
-        size = max(1, min(self.options.batch_size, self.credits.limit // 4))
-        return min(size, self._until_border())
+        return min(self.whole(), self._until_border())
+
+    def whole(self) -> int:
+        """Records of a whole batch where no border comes before."""
+        return max(1, min(self.options.batch_size, self.credits.limit // 4))
 
     def room(self) -> int:
         """Records that the batch in hand can still take."""

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from agora.columns import Columns
 from agora.errors import ConfigError
 from agora.records import Record
 from agora.runtime.failing import leaf
@@ -110,7 +109,7 @@ class Reader:
 
     async def _read_blocks(self, blocks_for: Callable[[Demand], AsyncGenerator[Block]]) -> None:
         intake = self.intake
-        demand = Demand(rows=1, columns=self.columns, overdue=self.pace.overdue)
+        demand = Demand(rows=1, batch=intake.whole(), columns=self.columns, overdue=self.pace.overdue)
         await self._grant(demand)
         blocks = blocks_for(demand)
         async with _closed(blocks):
@@ -119,8 +118,7 @@ class Reader:
                 while start < len(block.rows):
                     if intake.held:
                         await intake.until_released()
-                    if isinstance(block.rows, Columns):
-                        await self._grant_whole(len(block.rows) - start)
+                    await self._grant_whole(len(block.rows) - start)
                     count = min(len(block.rows) - start, intake.room())
                     intake.take_block(block, start, count)
                     if intake.ended is not None:
@@ -169,7 +167,7 @@ class Reader:
             await trio.lowlevel.checkpoint()
 
     async def _grant_whole(self, rows: int) -> None:
-        """Credits for all of `rows`, if a batch may have so many: leftovers of a grant would splinter columns."""
+        """Credits for all of `rows`, if a batch may have so many: leftovers of a grant would splinter blocks."""
         intake = self.intake
         if intake.granted < min(rows, intake.wanted()):
             intake.credits.release(intake.granted)

@@ -81,6 +81,8 @@ class Demand:
     """
 
     rows: int
+    batch: int = 512
+    """Records of a whole batch: a block of a few less than a multiple of it is taken apart without a remainder."""
     columns: bool = False
     """Whether what comes next takes RecordBatches: rows may then be `agora.columns.Columns`."""
     overdue: Callable[[], bool] = attrs.field(default=lambda: False)

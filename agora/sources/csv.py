@@ -88,12 +88,12 @@ class CsvSource:
 
     def stream(self) -> AsyncGenerator[Record]:
         """Yield the records one by one; see `agora.sources.base`."""
-        return rows_of(self._run.blocks(), self._run.place)
+        return rows_of(self._run.blocks(Demand(rows=1)), self._run.place)
 
     def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
         """Yield the records of 64 KiB at a time, or of 1 MiB where columns are wanted; whatever the number of rows
         asked for. A trio checkpoint every 256 KiB, or a block."""
-        return self._run.blocks(columns=demand.columns)
+        return self._run.blocks(demand)
 
     def checkpoint(self) -> Position:
         """The position after what was yielded last."""

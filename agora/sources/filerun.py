@@ -14,7 +14,7 @@ from agora import seam
 from agora.errors import AgoraError
 from agora.records import Json, Position, Record
 from agora.seam import Files
-from agora.sources.base import Block
+from agora.sources.base import Block, Demand
 from agora.sources.paths import InputFile, PathOption, above, below, covers, expand, patterns_of
 from agora.sources.resume import FilePosition, Resume, plan
 from agora.sources.rows import Place
@@ -41,6 +41,8 @@ class OpenedFile(Protocol):
     done: bool
     failure: AgoraError | None
     """Why reading ends here, behind the records before it."""
+    batch: int
+    """Set by who reads: the records of a whole batch, a multiple of which a piece of rows is to come close to."""
     columns: bool
     """Set by who reads: whether large pieces are wanted, in columns where that can be; `read` and `take` are then
     work for a thread."""
@@ -105,7 +107,7 @@ class FileRun:
             self._prepared, machine.files, position, allow_change=allow_change
         )
 
-    async def blocks(self, *, columns: bool = False) -> AsyncGenerator[Block]:
+    async def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
         """Yield the blocks of every file that is left. Whatever ends it, nothing stays open."""
         machine = seam.current()
         try:
@@ -119,7 +121,8 @@ class FileRun:
                         self.open, machine.files, file, None, allow_change=False
                     )
                 opened = self._opened
-                opened.columns = columns and (opened.size >= _WORTH or "pyarrow" in sys.modules)
+                opened.batch = demand.batch
+                opened.columns = demand.columns and (opened.size >= _WORTH or "pyarrow" in sys.modules)
                 while not opened.done:
                     if opened.columns:
                         piece = await machine.in_thread(_piece, opened)

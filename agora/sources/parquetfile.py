@@ -82,6 +82,7 @@ class _ParquetFile:
     _columns: Sequence[str] | None
     done: bool = False
     failure: AgoraError | None = None
+    batch: int = attrs.field(default=512, init=False)
     columns: bool = attrs.field(default=False, init=False)
     group: int = 0
     row: int = 0

@@ -90,7 +90,10 @@ class _TextFile:
     tail: bytes = b""
     done: bool = False
     failure: AgoraError | None = None
+    batch: int = attrs.field(default=512, init=False)
     columns: bool = attrs.field(default=False, init=False)
+    _block: int = _BLOCK
+    """Bytes of whole batches, as far as the rows before can tell."""
     _data: bytes = b""
     _doublings: int = 0
     _whole_head: Fingerprint | None = None
@@ -109,7 +112,7 @@ class _TextFile:
     @property
     def _step(self) -> int:
         """Bytes to read. Doubled for a record that is longer: that keeps the whole work linear."""
-        return (_COLUMNS_BLOCK if self._in_columns else _BLOCK) << self._doublings
+        return (_COLUMNS_BLOCK if self._in_columns else self._block) << self._doublings
 
     @property
     def _in_columns(self) -> bool:
@@ -151,6 +154,8 @@ class _TextFile:
 
         self.tail = (tail + data[: parsed.consumed])[-TAIL:]
         self._data, self._later = data[parsed.consumed :] + self._later, b""
+        if parsed.rows:
+            self._block = _whole_batches(parsed.consumed / len(parsed.rows) * self.batch)
         self.offset += parsed.consumed
         self.line += parsed.lines
         self._doublings = 0 if parsed.consumed else self._doublings + 1
@@ -185,6 +190,11 @@ class _TextFile:
 
     def close(self) -> None:
         self.reader.close()
+
+
+def _whole_batches(size: float) -> int:
+    """Bytes of as many batches of `size` bytes as make a block, less a little: a remainder would be a batch, too."""
+    return int(_BLOCK // size * size * 0.99) or _BLOCK
 
 
 def open_text(

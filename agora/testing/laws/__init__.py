@@ -15,17 +15,25 @@ if TYPE_CHECKING:
     from agora.testing.laws.middlewarelaws import MIDDLEWARE_LAWS
     from agora.testing.laws.pipelinecase import PipelineCase
     from agora.testing.laws.pipelinelaws import PIPELINE_LAWS
+    from agora.testing.laws.sinkcase import SinkCase
+    from agora.testing.laws.sinklaws import SINK_LAWS
+    from agora.testing.laws.sourcecase import SourceCase
+    from agora.testing.laws.sourcelaws import SOURCE_LAWS
     from agora.testing.laws.statebackendcase import StateCase
     from agora.testing.laws.statebackendlaws import STATE_BACKEND_LAWS
 
 __all__ = [
     "MIDDLEWARE_LAWS",
     "PIPELINE_LAWS",
+    "SINK_LAWS",
+    "SOURCE_LAWS",
     "STATE_BACKEND_LAWS",
     "Law",
     "LawBroken",
     "MiddlewareCase",
     "PipelineCase",
+    "SinkCase",
+    "SourceCase",
     "StateCase",
 ]
 
@@ -36,6 +44,10 @@ _MODULES = {
     "LawBroken": ".base",
     "PIPELINE_LAWS": ".pipelinelaws",
     "PipelineCase": ".pipelinecase",
+    "SINK_LAWS": ".sinklaws",
+    "SOURCE_LAWS": ".sourcelaws",
+    "SinkCase": ".sinkcase",
+    "SourceCase": ".sourcecase",
     "STATE_BACKEND_LAWS": ".statebackendlaws",
     "StateCase": ".statebackendcase",
 }
