@@ -3,10 +3,12 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -54,6 +56,20 @@ class Drill:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.005)
+
+    def freeze(self, process: subprocess.Popen[str]) -> None:
+        """Stop it outside a transaction: inside of one it would lock the file for all, which is another promise."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert process.poll() is None
+            with closing(sqlite3.connect(self.folder / "state.db", timeout=0)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    process.send_signal(signal.SIGCONT)
+                else:
+                    return
 
 
 @pytest.fixture(params=["1", "20"], ids=["linear", "buffered"])
@@ -139,7 +155,7 @@ async def test_a_frozen_runner_that_wakes_after_its_lease_saves_nothing_and_writ
     frozen = drill.start(DRILL_PAUSE="0.05", DRILL_LEASE="0.3")
     started.append(frozen)
     drill.wait_for_output(frozen, 2_000)
-    frozen.send_signal(signal.SIGSTOP)
+    drill.freeze(frozen)
     second = drill.run(DRILL_LEASE="0.3")
     while second.returncode == 4:  # renewed a moment ago: refused at once
         second = drill.run(DRILL_LEASE="0.3")
