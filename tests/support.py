@@ -2,13 +2,11 @@
 watched, delayed and failed."""
 
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 import trio
-import trio._core._run as trio_run  # type: ignore[import-not-found, unused-ignore]  # private
 from trio.testing import MockClock
 
 from agora.checkpoint import Checkpoint
@@ -16,21 +14,9 @@ from agora.errors import RecordsRejected
 from agora.sources.base import Block, Demand
 from agora.state import CheckpointStore, MemoryBackend
 from agora.state.steplog import Place, read_rows
+from agora.testing.simulation.scheduling import seeded_scheduling
 
 T = TypeVar("T")
-
-
-@contextmanager
-def repeatable(seed: int) -> Iterator[None]:
-    """Trio shuffles the tasks of a turn at random; here it shuffles them the same way for the same seed."""
-    before, state = trio_run._ALLOW_DETERMINISTIC_SCHEDULING, trio_run._r.getstate()
-    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True
-    trio_run._r.seed(seed)
-    try:
-        yield
-    finally:
-        trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before
-        trio_run._r.setstate(state)
 
 
 def run_virtual(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0, limit: float = 1e6) -> T:
@@ -42,7 +28,7 @@ def run_virtual(main: Callable[..., Awaitable[T]], *args: Any, seed: int = 0, li
             return await main(*args)
         raise AssertionError("unreachable")
 
-    with repeatable(seed):
+    with seeded_scheduling(seed):
         return trio.run(limited, clock=MockClock(autojump_threshold=0))
 
 

@@ -80,7 +80,7 @@ class JsonLinesSource:
         return rows_of(self._run.blocks(Demand(rows=1)), self._run.place)
 
     def blocks(self, demand: Demand) -> AsyncGenerator[Block]:
-        """Yield the records of 64 KiB at a time, or of 1 MiB where columns are wanted; whatever the number of rows
+        """Yield the records of up to 64 KiB at a time, of 2 MiB where columns are wanted; whatever the number of rows
         asked for. A trio checkpoint every 256 KiB, or a block."""
         return self._run.blocks(demand)
 

@@ -6,19 +6,9 @@ What they write to is a "database" in memory, one a place, that outlives every c
 
 import attrs
 import trio
+from testing.broken.labelled import Broken
 
 from agora import RecordsRejected
-
-
-@attrs.frozen
-class Broken:
-    """A factory, and the law that what it makes breaks."""
-
-    factory: object
-    law: str
-
-    def __str__(self):
-        return self.factory.__name__
 
 
 @attrs.define

@@ -3,21 +3,10 @@
 import itertools
 import json
 
-import attrs
 import trio
+from testing.broken.labelled import Broken
 
 from agora.sources.base import Block
-
-
-@attrs.frozen
-class Broken:
-    """A factory, and the law that what it makes breaks."""
-
-    factory: object
-    law: str
-
-    def __str__(self):
-        return self.factory.__name__
 
 
 class Numbers:

@@ -5,21 +5,11 @@ from fnmatch import fnmatchcase
 
 import attrs
 import trio
+from testing.broken.labelled import Broken
 
 import agora.seam
 from agora.state import Expect, ExpectationFailed, MemoryBackend, Put
 from agora.state.transaction import Buffer, buffered, check_text
-
-
-@attrs.frozen
-class Broken:
-    """A part, and the law that it breaks."""
-
-    factory: object
-    law: str
-
-    def __str__(self):
-        return self.factory.__name__
 
 
 class Sound(MemoryBackend):
