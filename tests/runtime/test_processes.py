@@ -44,9 +44,15 @@ def quick_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
 
 
+_OTHERS: set[psutil.Process] = set()
+"""Processes that were there before a test: the fork server of tests/faults lives as long as the session."""
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """No process outlives its run; multiprocessing's own tracker ends with this process."""
+    _OTHERS.clear()
+    _OTHERS.update(workers())
     yield
     assert workers() == []
 
@@ -55,7 +61,7 @@ def workers() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children(recursive=True)
-        if "resource_tracker" not in " ".join(child.cmdline())
+        if child not in _OTHERS and "resource_tracker" not in " ".join(child.cmdline())
     ]
 
 
