@@ -37,7 +37,8 @@ class Credits:
     def release(self, n: int) -> None:
         """Give back `n` credits."""
         self.taken -= n
-        self._waiting.unpark_all()
+        if self._waiting:
+            self._waiting.unpark_all()
 
     def move(self, limit: int) -> None:
         """Set the limit."""

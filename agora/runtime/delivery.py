@@ -60,7 +60,9 @@ class SinkPort:
         if write_record is not None:
             refused = await self._one_by_one(write_record, rows)
         else:
-            refused = await self._together(rows if self.takes_columns else list(rows), 0)
+            if not isinstance(rows, list) and not self.takes_columns:
+                rows = list(rows)
+            refused = await self._together(rows, 0)
         self.count.failed += len(refused)
         self.count.left += len(rows) - len(refused)
         return refused

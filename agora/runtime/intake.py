@@ -22,6 +22,8 @@ from agora.sources.base import Block
 
 __all__ = ["Intake", "IntakeOptions"]
 
+_NEVER = 1 << 62
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class IntakeOptions:
@@ -75,17 +77,22 @@ class Intake:
     """Records passed over behind `position`."""
     _cut_at: int = 0
     """`read` at the last cut."""
+    _border: int = attrs.field(init=False)
+    """`read` at the next border: where a cut falls by count, or reading ends."""
     _last_cut: Cut | None = None
     _deferred: deque[tuple[trio.Event | None, Interlude | None]] = attrs.field(factory=deque)
     """Cuts that were asked for while held: one made there would carry states from the middle of an interlude."""
     _released: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+
+    def __attrs_post_init__(self) -> None:
+        self._border = self._next_border()
 
     # What the shell asks.
 
     def wanted(self) -> int:
         """Credits that the next whole batch takes: a quarter of the limit, so that several batches are on
         their way."""
-        return min(self.whole(), self._until_border())
+        return min(self.whole(), self._border - self.read)
 
     def whole(self) -> int:
         """Records of a whole batch where no border comes before."""
@@ -93,7 +100,7 @@ class Intake:
 
     def room(self) -> int:
         """Records that the batch in hand can still take."""
-        return min(self.granted, self._until_border())
+        return min(self.granted, self._border - self.read)
 
     @property
     def pending(self) -> bool:
@@ -120,8 +127,10 @@ class Intake:
         """Send `count` rows of the block, from `start`, as a batch of their own."""
         rows = block.rows[start : start + count]
         copies = [keep(row) for row in rows] if self.options.copies and block.original is None else None
-        low, high = bisect_left(block.malformed, start), bisect_left(block.malformed, start + count)
-        malformed = [position - start for position in block.malformed[low:high]]
+        malformed = block.malformed
+        if malformed:
+            low, high = bisect_left(malformed, start), bisect_left(malformed, start + count)
+            malformed = [position - start for position in malformed[low:high]]
         self._stand(block, start + count)
         self._count(count)
         self._emit(rows, BlockOrigin(block, start, copies), malformed)
@@ -156,7 +165,7 @@ class Intake:
             self._positions.append(self.position)
             self.position, self._discarded = position, 0
         self._count(1)
-        if self.granted == 0 or self._at_border():
+        if self.granted == 0 or self.read == self._border:
             self.flush()
             return True
         return False
@@ -219,17 +228,10 @@ class Intake:
 
     # Inside.
 
-    def _until_border(self) -> int:
-        borders = []
-        if self.options.checkpoint_every is not None:
-            borders.append(self.options.checkpoint_every - self.read % self.options.checkpoint_every)
-        if self.options.max_records is not None:
-            borders.append(self.options.max_records - self.read)
-        return min(borders, default=1 << 60)
-
-    def _at_border(self) -> bool:
+    def _next_border(self) -> int:
         every, most = self.options.checkpoint_every, self.options.max_records
-        return (every is not None and self.read % every == 0) or self.read == most
+        border = _NEVER if every is None else self.read - self.read % every + every
+        return border if most is None else min(border, most)
 
     def _stand(self, block: Block, rows: int) -> None:
         """From here on the place is behind the first `rows` of the block; asked for when a cut falls."""
@@ -269,12 +271,12 @@ class Intake:
         end: End | None = None,
         halt: Failure | None = None,
     ) -> None:
-        if self.ended is None and self.read == self.options.max_records:
-            self.ended, self.stop_reason, end = "stopped", "max_records", "stopped"
-            if self.options.cuts and self.anything_new:
+        if self.read == self._border:
+            self._border = self._next_border()
+            if self.ended is None and self.read == self.options.max_records:
+                self.ended, self.stop_reason, end = "stopped", "max_records", "stopped"
+            if cut is None and self.options.cuts and self.anything_new and halt is None:
                 cut = self._new_cut(None)
-        elif cut is None and self.options.cuts and self._at_border() and self.anything_new and halt is None:
-            cut = self._new_cut(None)
         batch = Batch(
             first=self.ordinal - len(rows),
             count=len(rows),

@@ -109,22 +109,28 @@ class Reader:
 
     async def _read_blocks(self, blocks_for: Callable[[Demand], AsyncGenerator[Block]]) -> None:
         intake = self.intake
-        demand = Demand(rows=1, batch=intake.whole(), columns=self.columns, overdue=self.pace.overdue)
-        await self._grant(demand)
+        await self._grant()
+        demand = Demand(
+            rows=intake.room(), batch=intake.whole(), columns=self.columns, overdue=self.pace.overdue
+        )
         blocks = blocks_for(demand)
         async with _closed(blocks):
             async for block in blocks:
                 start = intake.discard_rows(block)
-                while start < len(block.rows):
+                rows = len(block.rows)
+                while start < rows:
                     if intake.held:
                         await intake.until_released()
-                    await self._grant_whole(len(block.rows) - start)
-                    count = min(len(block.rows) - start, intake.room())
+                    if intake.granted < rows - start:
+                        await self._grant_whole(rows - start)
+                    count = min(rows - start, intake.room())
                     intake.take_block(block, start, count)
                     if intake.ended is not None:
                         return
                     start += count
-                    await self._grant(demand)
+                    if intake.granted == 0:
+                        await self._grant()
+                demand.rows = intake.room()
                 if self.pace.flag:
                     await self.pace.give_way()
 
@@ -142,29 +148,28 @@ class Reader:
                 elif take(record):
                     if intake.ended is not None:
                         return
-                    await self._grant()
+                    if intake.granted == 0:
+                        await self._grant()
                 if flag:
                     await self.pace.give_way()
 
-    async def _grant(self, demand: Demand | None = None) -> None:
-        """Take the credits of the next batch, unless some are left from a batch that ended early."""
+    async def _grant(self) -> None:
+        """Take the credits of the next batch. None must be left."""
         intake = self.intake
-        if intake.granted == 0:
-            wanted = intake.wanted()
-            await intake.credits.acquire(wanted)
-            intake.granted = wanted
+        wanted = intake.wanted()
+        await intake.credits.acquire(wanted)
+        intake.granted = wanted
+        if intake.cut_ahead:
             await self._let_cut_pass()
-            self.reading_since = trio.current_time()
-        if demand is not None:
-            demand.rows = intake.room()
+        self.reading_since = trio.current_time()
 
     async def _let_cut_pass(self) -> None:
         """A cut goes first. Read ahead of it, what the in-flight limit allows would be there when the barrier begins,
         and nothing be left to do beside it."""
         for _ in range(_TURNS):
+            await trio.lowlevel.checkpoint()
             if not self.intake.cut_ahead:
                 return
-            await trio.lowlevel.checkpoint()
 
     async def _grant_whole(self, rows: int) -> None:
         """Credits for all of `rows`, if a batch may have so many: leftovers of a grant would splinter blocks."""

@@ -102,20 +102,24 @@ class RowSegment:
 
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`. A trio checkpoint only where a step is, or the loop is overdue."""
-        output = Output(batch=batch, size=self.batch_size, emit=emit)
-        if batch.rows:
-            if self._loop is not None:
-                await self._run_loop(self._loop, batch)
-            else:
-                await self._walk_rows(batch, output)
-        if batch.end == "exhausted" and batch.halt is None and output.halt is None:
-            await self._finish(batch, output)
-        if output.used:
-            output.close()
+        if self._loop is not None and batch.rows:
+            await self._run_loop(self._loop, batch)
+        if self._loop is None or batch.end is not None:
+            await self._put_out(batch, emit)
         if batch.cut is not None:
             for step in self.steps:
                 self.rules.states.cut(step, batch.cut)
         await emit(batch)
+
+    async def _put_out(self, batch: Batch, emit: Emit) -> None:
+        """What goes record by record: the whole batch where there is no loop, and what steps held back."""
+        output = Output(batch=batch, size=self.batch_size, emit=emit)
+        if self._loop is None and batch.rows:
+            await self._walk_rows(batch, output)
+        if batch.end == "exhausted" and batch.halt is None and output.halt is None:
+            await self._finish(batch, output)
+        if output.used:
+            output.close()
 
     async def _run_loop(self, loop: Loop, batch: Batch) -> None:
         total = len(batch.rows)
@@ -178,11 +182,11 @@ class RowSegment:
 
     def _count(self, entered: int, dropped: Sequence[Sequence[int]], failed_at: Sequence[int]) -> None:
         """Spread the loop's totals over its steps. What passed on after a failure was counted by its walk."""
-        for number, count in enumerate(self._counts):
+        for number, (count, gone) in enumerate(zip(self._counts, dropped, strict=True)):
             count.entered += entered
-            if gone := len(dropped[number]):
-                count.dropped += gone
-                entered -= gone
+            if gone:
+                count.dropped += len(gone)
+                entered -= len(gone)
             if failed_at:
                 entered -= failed_at.count(number)
             count.left += entered

@@ -53,11 +53,13 @@ class Tally:
         """
         self.written += written
         if not self.multiplies:  # a row is a source record, and what isn't written has another outcome
-            settled = {*dead, *skipped}
             self.read += batch.count
-            self.dead_lettered += len({*dead})
-            self.skipped += len(settled) - len({*dead})
-            self.dropped += batch.count - len(settled) - written
+            self.dropped += batch.count - written
+            if dead or skipped:
+                settled = len({*dead, *skipped})
+                self.dead_lettered += len({*dead})
+                self.skipped += settled - len({*dead})
+                self.dropped -= settled
             return
         last = batch.count - 1  # records of finish() stand behind it, and belong to it
         self._dead.update(min(offset, last) for offset in dead)

@@ -91,7 +91,9 @@ class Writer:
 
     async def _handle(self, batch: Batch) -> None:
         refused, unwanted, written = await self._deliver(batch)
-        failures = sorted([*batch.failures, *refused], key=lambda failure: failure.offset)
+        failures: Sequence[Failure] = ()
+        if batch.failures or refused:
+            failures = sorted([*batch.failures, *refused], key=lambda failure: failure.offset)
         if batch.halt is not None:
             end = batch.halt.offset
             failures = [failure for failure in failures if failure.offset <= end]
@@ -107,7 +109,9 @@ class Writer:
     async def _deliver(self, batch: Batch) -> tuple[list[Failure], set[int], int]:
         """Write the batch's rows to the sinks; the refused ones, those that no sink wanted, and how many all
         accepted."""
-        rows = batch.rows if all(port.takes_columns for port in self.ports) else batch.as_rows()
+        rows = batch.rows
+        if not isinstance(rows, list) and not all(port.takes_columns for port in self.ports):
+            rows = batch.as_rows()
         if not rows:
             return [], set(), 0
         if self.barrier is not None:
@@ -118,17 +122,15 @@ class Writer:
         untaken = set() if None in routes else set(range(len(rows)))
         stop_at = len(rows)
         for port, chosen, errors in zip(self.ports, routes, unrouted, strict=True):
-            taken: Sequence[int] = range(len(rows)) if chosen is None else chosen
-            bad_here = {position: error for position, error in errors.items() if position < stop_at}
-            end = min(bad_here, default=stop_at) if port.policy == "stop" else stop_at
-            if end < len(rows):
-                taken = [position for position in taken if position < end]
-            port.count.entered += len(taken)
-            if taken:
-                sent = rows if len(taken) == len(rows) else chosen_rows(rows, taken)
-                bad_here |= {
-                    taken[index]: error for index, error in (await self._write(batch, port, sent)).items()
-                }
+            if chosen is None and stop_at == len(rows):
+                taken: Sequence[int] = range(stop_at)
+                bad_here = await self._write(batch, port, rows)
+            else:
+                bad_here = {position: error for position, error in errors.items() if position < stop_at}
+                end = min(bad_here, default=stop_at) if port.policy == "stop" else stop_at
+                wanted = range(end) if chosen is None else chosen
+                taken = [position for position in wanted if position < end]
+                bad_here |= await self._write_some(batch, port, rows, taken)
             if untaken:
                 untaken.difference_update(taken, bad_here)
             for position in sorted(bad_here):
@@ -143,7 +145,18 @@ class Writer:
         written = len(rows) - len(untaken) - len(bad)
         return refused, untaken, written
 
+    async def _write_some(
+        self, batch: Batch, port: SinkPort, rows: Sequence[Record], taken: Sequence[int]
+    ) -> dict[int, Exception]:
+        """Write the rows at these positions."""
+        if not taken:
+            return {}
+        sent = rows if len(taken) == len(rows) else chosen_rows(rows, taken)
+        refused = await self._write(batch, port, sent)
+        return {taken[index]: error for index, error in refused.items()}
+
     async def _write(self, batch: Batch, port: SinkPort, rows: Sequence[Record]) -> dict[int, Exception]:
+        port.count.entered += len(rows)
         started = trio.current_time()
         with self.spans.of(f"agora.sink.{port.name}", ordinal=batch.first, records=len(rows)) as span:
             refused = await port.deliver(rows)
@@ -171,7 +184,6 @@ class Writer:
         self, batch: Batch, failures: Sequence[Failure], unwanted: set[int], written: int
     ) -> None:
         dead = [failure for failure in failures if failure.policy == "dead_letter"]
-        skipped = [failure for failure in failures if failure.policy == "skip"]
         if dead and self.letters is not None:
             letters = [self.letters.letter(batch, failure) for failure in dead]
             with self.spans.of("agora.dlq", letters=len(letters)):
@@ -179,7 +191,7 @@ class Writer:
         self.tally.add(
             batch,
             dead=[failure.offset for failure in dead],
-            skipped=[failure.offset for failure in skipped],
+            skipped=[failure.offset for failure in failures if failure.policy == "skip"],
             unwanted=unwanted,
             written=written,
         )
