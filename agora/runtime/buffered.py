@@ -162,7 +162,7 @@ class BufferedStage:
         return list(pieces(batch.as_rows(), size)) if batch.rows else []
 
     async def _work(self) -> None:
-        queue, step, flag = self._queue, self.step, self.pace.flag
+        queue, step, pace, flag = self._queue, self.step, self.pace, self.pace.flag
         call, is_async, in_batches = step.call, step.is_async, step.kind is StepKind.BATCH
         wake_at = self._window // 2
         while True:
@@ -175,9 +175,10 @@ class BufferedStage:
             if len(queue) == wake_at:
                 self._full.unpark_all()
             result: Any
+            turns = pace.turns
             try:
                 if in_batches:
-                    result = await batch_results(step, unit, self.rules, self.pace)
+                    result = await batch_results(step, unit, self.rules, pace)
                 elif is_async:
                     result = await call(unit)
                 else:
@@ -190,8 +191,8 @@ class BufferedStage:
                     self._halt(slots, place)
             if slots.set(place, result) and self._order and slots is self._order[0]:
                 self._emitter.unpark_all()
-            if flag:
-                await self.pace.give_way()
+            if flag and turns == pace.turns:  # else it waited itself, and may be one of a thousand that did
+                await pace.give_way()
 
     async def _work_in_process(self) -> None:
         from agora.runtime.processes import step_worker  # noqa: PLC0415  - only for who uses processes

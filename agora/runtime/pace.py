@@ -27,7 +27,8 @@ class Pace(trio.abc.Instrument):
     """`flag` is non-empty once the loop is overdue: break off, `await pace.give_way()`, go on."""
 
     flag: list[None] = attrs.field(factory=lambda: seam.current().overdue_flag())
-    _turns: int = 0
+    turns: int = 0
+    """Turns of the loop so far; stands still under a virtual clock."""
     _idle: bool = False
     """Whether the loop waits for something to do."""
     _work: threading.Event = attrs.field(factory=threading.Event)
@@ -47,7 +48,7 @@ class Pace(trio.abc.Instrument):
 
     def after_io_wait(self, timeout: float) -> None:
         """Called by trio once a turn, behind that."""
-        self._turns += 1
+        self.turns += 1
         self.flag.clear()
         self._idle = False
         if not self._work.is_set():
@@ -74,16 +75,16 @@ class Pace(trio.abc.Instrument):
             self.flag.clear()
 
     def _watch(self) -> None:
-        seen = self._turns
+        seen = self.turns
         while not self._stop.wait(_TICK):
-            turns = self._turns
+            turns = self.turns
             if turns != seen:
                 seen = turns
             elif self._idle:
                 self._rest()
             elif not self.flag:
                 self.flag.append(None)
-                if self._turns != seen:  # the loop had its turn in between
+                if self.turns != seen:  # the loop had its turn in between
                     self.flag.clear()
 
     def _rest(self) -> None:
