@@ -83,3 +83,13 @@ def simulate(session: nox.Session) -> None:
     session.run(
         "python", "-m", "tests.testing.simulation.campaign", *(session.posargs or ["--seeds", "10000"])
     )
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutants of agora/runtime, in a copy; fails on a survivor that tests/mutation/survivors.toml doesn't explain.
+
+    Arguments name modules (`nox -s mutation -- tally barrier`); what else there is: tests/mutation/__main__.py.
+    """
+    install(session, "mutation")
+    session.run("python", "-m", "tests.mutation", *session.posargs)
