@@ -1,0 +1,411 @@
+"""Segments by themselves, against the rule that they stand for: one record after the other, each through its steps.
+
+Rows, their offsets, failures with their entries, the halt, and the counts of each step are those of the rule, whatever
+form of the segment does the work: the written loop, the walk, or the batch that is halved.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from agora.deadletter import SOURCE_ENTRY, Entry
+from agora.middlewares.step import Step, StepKind, step_from
+from agora.runtime.batch import Batch, Failure, StreamOrigin
+from agora.runtime.counting import StageCount
+from agora.runtime.failing import StepRules
+from agora.runtime.pace import Pace
+from agora.runtime.segment import BatchSegment, RowSegment
+from agora.runtime.states import StepStates
+
+Told = list[tuple[Any, ...]]
+
+
+@attrs.frozen
+class Plan:
+    """A step: what it does to a record is told by the record's number and the step's own fates."""
+
+    kind: str
+    fates: tuple[str, ...]
+    policy: Any
+    awaits: bool = False
+
+    def fate(self, record: dict[str, Any]) -> str:
+        return self.fates[record["id"] % len(self.fates)]
+
+    def of(self, name: str) -> Step:
+        if self.kind == "batch":
+            return step_from(Batches(self), name=name, on_error=self.policy)
+        kind = {"map": StepKind.MAP, "filter": StepKind.FILTER, "expand": StepKind.EXPAND}[self.kind]
+        return step_from(
+            self._awaiting if self.awaits else self.work, kind=kind, name=name, on_error=self.policy
+        )
+
+    async def _awaiting(self, record: dict[str, Any]) -> Any:
+        return self.work(record)
+
+    def work(self, record: dict[str, Any]) -> Any:
+        record["seen"].append(self.kind)  # in place: a record that passes on must be as it was
+        fate = self.fate(record)
+        if self.kind == "expand":
+            return self._children(record, fate)
+        if fate == "fail":
+            raise ValueError(record["id"])
+        return fate == "keep" if self.kind == "filter" else (record if fate == "keep" else None)
+
+    def _children(self, record: dict[str, Any], fate: str) -> Iterator[Any]:
+        if fate != "drop":
+            yield {"id": record["id"], "seen": [*record["seen"], 1]}
+        if fate == "fail":
+            raise ValueError(record["id"])
+        if fate == "keep":
+            yield {"id": record["id"] + 1, "seen": [*record["seen"], 2]}
+
+
+@attrs.frozen
+class Batches:
+    """A step that fails as a whole where one record fails, and has done nothing then."""
+
+    plan: Plan
+
+    async def process_batch(self, records: Sequence[dict[str, Any]]) -> list[Any]:
+        fates = [self.plan.fate(record) for record in records]
+        if "fail" in fates:
+            raise ValueError(records[fates.index("fail")]["id"])
+        for record in records:
+            record["seen"].append("batch")
+        return [record if fate == "keep" else None for record, fate in zip(records, fates, strict=True)]
+
+
+@attrs.define
+class Rule:
+    """One record after the other."""
+
+    plans: Sequence[Plan]
+    letters: bool
+    rows: Told = attrs.field(factory=list)
+    failures: Told = attrs.field(factory=list)
+    halt: tuple[Any, ...] | None = None
+    counts: list[list[int]] = attrs.field(init=False)
+    """Entered, left, dropped, failed."""
+
+    def __attrs_post_init__(self) -> None:
+        self.counts = [[0, 0, 0, 0] for _ in self.plans]
+
+    def through(self, record: dict[str, Any], offset: int, start: int, entry: Any) -> None:
+        for number in range(start, len(self.plans)):
+            if self.halt is not None:
+                return
+            plan, count = self.plans[number], self.counts[number]
+            count[0] += 1
+            before = copied(record)
+            fate = plan.fate(record)
+            if plan.kind == "expand":
+                self._children(record, before, offset, number, entry)
+                return
+            if fate == "fail":
+                if not self._passes(number, offset, entry):
+                    return
+                record = before
+            elif fate == "drop":
+                count[2] += 1
+                return
+            else:
+                record = {**record, "seen": [*record["seen"], plan.kind]}
+            count[1] += 1
+        if self.halt is None:
+            self.rows.append((record["id"], tuple(record["seen"]), offset, said(entry)))
+
+    def _children(
+        self, record: dict[str, Any], before: dict[str, Any], offset: int, number: int, entry: Any
+    ) -> None:
+        plan, count = self.plans[number], self.counts[number]
+        fate = plan.fate(record)
+        seen = [*record["seen"], "expand"]
+        children = [{"id": record["id"], "seen": [*seen, 1]}] if fate != "drop" else []
+        if fate == "keep":
+            children.append({"id": record["id"] + 1, "seen": [*seen, 2]})
+        if fate == "fail" and plan.policy == "pass":
+            children = [before]
+            count[3] += 1
+        for child in children:
+            if self.halt is not None:
+                return
+            count[1] += 1
+            self.through(child, offset, number + 1, self._behind(number, child) if self.letters else entry)
+        if self.halt is None and fate == "fail" and plan.policy != "pass":
+            self._passes(number, offset, entry)
+        count[2] += not children
+
+    def _behind(self, number: int, record: dict[str, Any]) -> Entry:
+        following = None if number + 1 == len(self.plans) else f"s{number + 1}"
+        return Entry(step=following, record=copied(record))
+
+    def _passes(self, number: int, offset: int, entry: Any) -> bool:
+        self.counts[number][3] += 1
+        policy = self.plans[number].policy or "dead_letter"
+        if policy == "pass":
+            return True
+        failure = (offset, f"middleware:s{number}", policy, said(entry))
+        if policy == "stop":
+            self.halt = failure
+        else:
+            self.failures.append(failure)
+        return False
+
+
+def copied(record: dict[str, Any]) -> dict[str, Any]:
+    return {"id": record["id"], "seen": list(record["seen"])}
+
+
+def said(entry: Any) -> Any:
+    return (
+        (entry.step, entry.record["id"], tuple(entry.record["seen"])) if isinstance(entry, Entry) else entry
+    )
+
+
+def of(failure: Failure) -> tuple[Any, ...]:
+    assert isinstance(failure.error, ValueError)
+    return (failure.offset, failure.stage, failure.policy, said(failure.entry))
+
+
+def worked(plans: Sequence[Plan], numbers: Sequence[int], letters: bool, size: int) -> tuple[Any, ...]:
+    """Rows, failures, halt and counts as the segments leave them."""
+    steps = tuple(plan.of(f"s{number}") for number, plan in enumerate(plans))
+    counts = {step.stage: StageCount() for step in steps}
+    rules = StepRules(
+        steps=steps,
+        default="dead_letter",
+        letters=letters,
+        counts=counts,
+        states=StepStates(pipeline="p", saves=False),
+    )
+    sent: list[Batch] = []
+
+    async def emit(batch: Batch) -> None:
+        assert batch is last or len(batch.rows) == size
+        sent.append(batch)
+
+    segment: Any = (
+        BatchSegment(step=steps[0], rules=rules, pace=Pace(), batch_size=size)
+        if plans[0].kind == "batch"
+        else RowSegment(steps=steps, rules=rules, pace=Pace(), batch_size=size)
+    )
+    rows = [{"id": number, "seen": []} for number in numbers]
+    last = Batch(
+        first=0, count=len(rows), rows=rows, index=range(len(rows)), origin=StreamOrigin(rows, None, None)
+    )
+    trio.run(segment.process, last, emit)
+    assert sent[-1] is last
+    assert all(not batch.last for batch in sent[:-1])
+    told = [
+        (row["id"], tuple(row["seen"]), batch.index[place], said(batch.entry(place)))
+        for batch in sent
+        for place, row in enumerate(batch.rows)
+    ]
+    failures = [of(failure) for batch in sent for failure in batch.failures]
+    tallies = [[each.entered, each.left, each.dropped, each.failed] for each in counts.values()]
+    return told, failures, None if last.halt is None else of(last.halt), tallies
+
+
+def by_rule(plans: Sequence[Plan], numbers: Sequence[int], letters: bool) -> tuple[Any, ...]:
+    rule = Rule(plans, letters)
+    for offset, number in enumerate(numbers):
+        if rule.halt is None:
+            rule.through({"id": number, "seen": []}, offset, 0, SOURCE_ENTRY)
+    return rule.rows, rule.failures, rule.halt, rule.counts
+
+
+Fates = st.lists(st.sampled_from(["keep", "keep", "drop", "fail"]), min_size=1, max_size=5).map(tuple)
+Policies = st.sampled_from([None, "skip", "pass", "stop"])
+Numbers = st.lists(st.integers(0, 20), max_size=8)
+
+
+def plans_of(*kinds: str) -> Any:
+    one = st.builds(Plan, st.sampled_from(kinds), Fates, Policies, st.booleans())
+    return st.lists(one, min_size=1, max_size=3)
+
+
+def agree(plans: Sequence[Plan], numbers: Sequence[int], letters: bool, size: int = 3) -> None:
+    assert worked(plans, numbers, letters, size) == by_rule(plans, numbers, letters)
+
+
+KEEP, DROP, FAIL = ("keep",), ("drop",), ("fail",)
+
+
+@given(plans_of("map", "filter"), Numbers, st.booleans())
+@example([Plan("map", FAIL, "pass"), Plan("map", FAIL, "pass")], [1, 2, 3], True)
+@example([Plan("map", ("keep", "drop", "fail"), "skip"), Plan("map", FAIL, None)], [0, 1, 2, 3, 4], True)
+@example([Plan("map", ("fail", "keep"), "pass"), Plan("filter", ("drop", "keep"), None)], [0, 1, 0, 1], False)
+@example(
+    [Plan("map", ("fail", "keep"), "pass"), Plan("filter", ("keep", "fail"), "stop")], [0, 0, 1, 0], False
+)
+@example([Plan("map", ("keep", "drop", "keep", "fail"), "stop")], [0, 1, 2, 3, 0], False)
+def test_the_written_loop_gives_what_one_record_after_the_other_gives(
+    plans: list[Plan], numbers: list[int], letters: bool
+) -> None:
+    agree(plans, numbers, letters)
+
+
+@given(plans_of("map", "filter", "expand"), Numbers, st.booleans())
+@example([Plan("expand", KEEP, None), Plan("map", ("keep", "fail"), None)], [0, 1, 2], True)
+@example([Plan("expand", KEEP, None), Plan("map", ("fail", "keep"), "stop")], [1, 3, 0], True)
+@example([Plan("expand", FAIL, "pass"), Plan("map", KEEP, None)], [0, 1], True)
+@example([Plan("expand", DROP, None)], [0, 1], False)
+@example([Plan("expand", KEEP, None), Plan("expand", KEEP, None)], [0, 1, 2], True)
+def test_records_that_multiply_pass_the_rest_of_the_chain_before_the_next_one_enters(
+    plans: list[Plan], numbers: list[int], letters: bool
+) -> None:
+    agree(plans, numbers, letters)
+
+
+@given(Fates, Policies, Numbers, st.booleans(), st.integers(1, 4))
+@example(("keep", "fail", "drop"), None, [0, 1, 2, 4], True, 4)
+@example(("keep", "fail", "drop"), "stop", [0, 2, 1, 4], False, 4)
+@example(("keep", "fail", "drop"), "pass", [0, 2, 1, 4], False, 2)
+def test_a_batch_that_fails_is_taken_apart_until_the_culprits_are_alone(
+    fates: tuple[str, ...], policy: Any, numbers: list[int], letters: bool, size: int
+) -> None:
+    agree([Plan("batch", fates, policy)], numbers, letters, size)
+
+
+@pytest.mark.parametrize("kind", ["map", "batch"])
+def test_no_rows_are_no_work(kind: str) -> None:
+    assert worked([Plan(kind, KEEP, None)], [], False, 3) == ([], [], None, [[0, 0, 0, 0]])
+
+
+class Holding:
+    """Holds all back, and gives at the end what it is told to."""
+
+    def __init__(self, gives: Any = None) -> None:
+        self.gives = gives
+
+    def process(self, record: Any) -> Any:
+        return record if record != "held" else None
+
+    def finish(self) -> Any:
+        return self.gives
+
+
+class HoldingBatches(Holding):
+    process = None  # type: ignore[assignment]
+
+    async def process_batch(self, records: Sequence[Any]) -> list[Any]:
+        return [Holding.process(self, record) for record in records]
+
+    async def finish(self) -> Any:
+        return self.gives
+
+
+def failing() -> Iterator[Any]:
+    yield "a"
+    raise ValueError("held too long")
+
+
+def finished(
+    steps: Sequence[Step], end: Any = "exhausted", letters: bool = True, halt: Failure | None = None
+) -> Any:
+    """The last batch of a run, of records `x`, `held` and `y`, and the counts of the steps."""
+    counts = {step.stage: StageCount() for step in steps}
+    rules = StepRules(
+        steps=steps,
+        default="dead_letter",
+        letters=letters,
+        counts=counts,
+        states=StepStates(pipeline="p", saves=False),
+    )
+    batch = Batch(
+        first=0,
+        count=3,
+        rows=["x", "held", "y"],
+        index=range(3),
+        origin=StreamOrigin([], None, None),
+        end=end,
+    )
+    batch.halt = halt
+    segment: Any = (
+        BatchSegment(step=steps[0], rules=rules, pace=Pace(), batch_size=8)
+        if steps[0].kind is StepKind.BATCH
+        else RowSegment(steps=tuple(steps), rules=rules, pace=Pace(), batch_size=8)
+    )
+
+    async def emit(batch: Batch) -> None: ...
+
+    trio.run(segment.process, batch, emit)
+    return batch, [(each.entered, each.left, each.dropped, each.failed) for each in counts.values()]
+
+
+@pytest.mark.parametrize("kind", [Holding, HoldingBatches])
+@pytest.mark.parametrize("letters", [False, True])
+def test_what_was_held_back_stands_behind_all_records_and_in_their_batch(kind: Any, letters: bool) -> None:
+    step = step_from(kind(["a", None, "b"]), name="s0")
+    batch, counts = finished([step], letters=letters)
+    assert (list(batch.rows), list(batch.index)) == (["x", "y", "a", "b"], [0, 2, 3, 3])
+    assert counts == [(3, 4, 1, 0)]
+    behind = [SOURCE_ENTRY] * 2 if not letters else [Entry(step=None, record=record) for record in "ab"]
+    assert [batch.entry(row) for row in range(4)] == [SOURCE_ENTRY, SOURCE_ENTRY, *behind]
+
+
+@pytest.mark.parametrize("kind", [Holding, HoldingBatches])
+def test_nothing_is_asked_for_what_was_held_back_before_the_end_or_behind_a_halt(kind: Any) -> None:
+    halt = Failure(offset=3, stage="s", error=ValueError(), policy="stop")
+    for told in ({"end": None}, {"end": "stopped"}, {"halt": halt}):
+        batch, _ = finished([step_from(kind(["a"]), name="s0")], **told)
+        assert list(batch.rows) == ["x", "y"]
+
+
+@pytest.mark.parametrize("kind", [Holding, HoldingBatches])
+@pytest.mark.parametrize("gives", [None, []])
+def test_a_step_may_have_held_nothing_back(kind: Any, gives: Iterable[Any] | None) -> None:
+    batch, counts = finished([step_from(kind(gives), name="s0")])
+    assert (list(batch.rows), counts) == (["x", "y"], [(3, 2, 1, 0)])
+
+
+@pytest.mark.parametrize(("kind", "before"), [(Holding, ["x", "y", "a"]), (HoldingBatches, ["x", "y"])])
+def test_an_error_of_finish_ends_the_run_behind_all_records(kind: Any, before: list[Any]) -> None:
+    batch, _ = finished([step_from(kind(failing()), name="s0")])
+    assert batch.halt is not None
+    assert (batch.halt.offset, batch.halt.stage, batch.halt.policy, batch.halt.entry) == (
+        3,
+        "middleware:s0",
+        "stop",
+        None,
+    )
+    assert (str(batch.halt.error), list(batch.rows), batch.end) == ("held too long", before, None)
+
+
+def test_what_one_step_held_back_goes_through_the_next_which_then_gives_its_own() -> None:
+    def upper(record: Any) -> Any:
+        if record == "b":
+            raise ValueError(record)
+        return record.upper() if record != "c" else None
+
+    steps = [
+        step_from(Holding(["a", "b", "c", "held"]), name="s0"),
+        step_from(upper, kind=StepKind.MAP, name="s1"),
+        step_from(Holding(["z"]), name="s2"),
+    ]
+    batch, counts = finished(steps)
+    assert list(batch.rows) == ["X", "Y", "A", "HELD", "z"]
+    assert [(failure.offset, failure.stage) for failure in batch.failures] == [(3, "middleware:s1")]
+    assert batch.failures[0].entry == Entry(step="s1", record="b")
+    assert counts == [(3, 6, 1, 0), (6, 4, 1, 1), (4, 5, 0, 0)]
+
+
+def test_a_halt_among_what_was_held_back_ends_it_there() -> None:
+    def strict(record: Any) -> Any:
+        if record == "b":
+            raise ValueError(record)
+        return record
+
+    steps = [
+        step_from(Holding(["a", "b", "c"]), name="s0"),
+        step_from(strict, kind=StepKind.MAP, name="s1", on_error="stop"),
+        step_from(Holding(["z"]), name="s2"),
+    ]
+    batch, _ = finished(steps)
+    assert (list(batch.rows), batch.halt and batch.halt.stage) == (["x", "y", "a"], "middleware:s1")
