@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import attrs
 import trio
 
-from agora import seam
 from agora.middlewares.step import StepKind
 from agora.runtime.spec import PipelineSpec
 from agora.testing.laws import pipelinelaws as laws
@@ -19,18 +17,9 @@ from agora.testing.laws.outcomes import failure_text, text_of
 from agora.testing.laws.pipelinecase import PipelineCase
 from agora.testing.laws.pipelinefold import fold
 from agora.testing.laws.pipelinerun import Blow, Build, Place, ReadBack, Watched
-from agora.testing.laws.virtual import run_virtual
+from agora.testing.laws.virtual import run_timed
 
 __all__ = ["PipelineTrials"]
-
-_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-class _VirtualTime(seam.Seam):
-    simulated = True
-
-    def now(self) -> datetime:
-        return _BEGAN + timedelta(seconds=trio.current_time())
 
 
 @attrs.frozen
@@ -56,13 +45,8 @@ class PipelineTrials:
         return partial(self._run, partial(_interrupted, law, blow))
 
     def _run(self, main: Callable[["_Places"], Awaitable[None]], case: PipelineCase) -> None:
-        async def timed() -> None:
-            with seam.use(_VirtualTime()):
-                await main(places)
-
         with tempfile.TemporaryDirectory() as directory:
-            places = _Places(Path(directory), self, case)
-            run_virtual(timed)
+            run_timed(main, _Places(Path(directory), self, case))
 
 
 @attrs.define

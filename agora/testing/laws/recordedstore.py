@@ -64,6 +64,10 @@ class RecordedStore:
         """This store, in a process that may die."""
         return ObservedPart(self, observer, "checkpoint_store", STORE_CALLS)
 
+    def copy(self) -> "RecordedStore":
+        """One that goes on from what this one holds now."""
+        return attrs.evolve(self, saved=list(self.saved))
+
     def _put(self, checkpoint: Checkpoint) -> None:
         position = self._through_json("a position", checkpoint.position)
         sinks = self._through_json("a token", dict(checkpoint.sinks))

@@ -8,9 +8,10 @@ from hypothesis.strategies import SearchStrategy, nothing
 from agora.records import Record
 from agora.testing.laws import sinklaws as laws
 from agora.testing.laws.base import Check, Law, Trial
-from agora.testing.laws.places import new_place
+from agora.testing.laws.places import new_place, takes_place
 from agora.testing.laws.sinkcase import SinkCase, cases
 from agora.testing.laws.sinkruns import SinkSubject
+from agora.testing.laws.sinkstruck import StruckTrials
 from agora.testing.laws.sinktrials import SinkTrials
 
 __all__ = ["check_sink"]
@@ -38,7 +39,8 @@ def check_sink(
     `factory(place)` makes a new sink for each run; `place` is a directory (a `Path`), new and empty in each case, for
     the target or for its name. `read_back(place)`, plain or async, gives the records that the target holds, in order;
     none where there is no target yet. Both may take nothing: then what the sink's `paths()` name is removed before each
-    case, and what is there all the same counts as what was there before.
+    case, and what is there all the same counts as what was there before. A loss of power is tried where `factory` takes
+    a `place`, and all that is written there goes through `agora.seam`.
 
     `records` are drawn from a Hypothesis strategy, all of one target's shape; `refused` are such that the sink must
     refuse. `expected` turns the accepted records into what is read back, where that isn't the same: types that the
@@ -76,9 +78,9 @@ def _trials(
     *,
     single: bool,
 ) -> Sequence[Trial[SinkCase]]:
-    trials = SinkTrials(subject)
     with new_place(subject.factory) as place:
         sink = subject.sink(place)
+    trials, struck = SinkTrials(subject, sink), StruckTrials(subject, sink)
 
     def trial(
         run: Callable[[SinkCase], None],
@@ -109,12 +111,12 @@ def _trials(
     claimed = getattr(sink, "idempotent", False) if subject.idempotent is None else subject.idempotent
     if claimed:
         found.append(trial(trials.idempotent, 5, laws.IDEMPOTENT, draw="batch_size"))
-    found.append(trial(trials.crashes, 1, laws.RECOVER, laws.ONCE, draw="every", least=3))
-    if hasattr(sink, "paths") and hasattr(sink, "prepare") and not single:
-        found.append(trial(trials.disk, 20, laws.ONCE, laws.RECOVER, draw="every at fault"))
+    found.append(trial(struck.crashes, 1, laws.RECOVER, laws.ONCE, draw="every", least=3))
+    if takes_place(subject.factory):
+        found.append(trial(struck.durable, 2, laws.DURABLE, draw="every", sound=True, least=3))
     if hasattr(sink, "restart"):
         found.append(trial(trials.restart, 2, laws.RESTART, draw="every", sound=True, least=2))
     if hasattr(sink, "publish") and not getattr(sink, "live", False):
-        found.append(trial(trials.published, 1, laws.PUBLISH, least=2))
+        found.append(trial(struck.published, 1, laws.PUBLISH, least=2))
     found.append(trial(trials.closing, 1, laws.CLOSING))
     return found

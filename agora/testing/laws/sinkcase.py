@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from agora.copying import keep
 from agora.records import Record
+from agora.testing.faults import Loss
 from agora.testing.laws.middlewarecase import ordered_alike
 
-__all__ = ["SinkCase", "cases"]
+__all__ = ["CANCELLED", "SinkCase", "cases"]
 
+CANCELLED = "CANCELLED"
 _MOST = 6
 
 
@@ -28,7 +30,10 @@ class SinkCase:
     at: int | None = None
     """The call or operation at which something happens, from 1; `None`: each in turn, where a law looks at all."""
     fault: str = "CRASH_BEFORE"
-    """What happens there; a name in `agora.testing.faults.Fault`."""
+    """What happens there; a name in `agora.testing.faults.Fault`, or `CANCELLED`: the run is cancelled, in front of the
+    call of the sink with this number."""
+    loss: Loss | None = None
+    """Where the power fails there: what is left of that which wasn't synced."""
     again: int = 2
     """How often each commit is made."""
 
@@ -62,7 +67,5 @@ def cases(
 _DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "batch_size": st.sampled_from([512, 1, 2, 3]),
     "every": st.integers(1, 4),
-    "at": st.integers(1, 60),
-    "fault": st.sampled_from(["CRASH_BEFORE", "CRASH_AFTER", "CRASH_WITHIN", "EIO", "ENOSPC", "SHORT_WRITE"]),
     "again": st.integers(2, 3),
 }

@@ -1,4 +1,4 @@
-"""The laws of sinks. How each is tried: `agora.testing.laws.sinktrials`."""
+"""The laws of sinks. How each is tried: `agora.testing.laws.sinktrials` and `sinkstruck`."""
 
 from agora.testing.laws.base import Law
 
@@ -9,6 +9,7 @@ __all__ = [
     "COLUMNS",
     "COMMIT",
     "DELIVERED",
+    "DURABLE",
     "IDEMPOTENT",
     "NOTHING",
     "ONCE",
@@ -45,6 +46,11 @@ RECOVER = Law(
     "After a failure or a crash, recover leaves exactly what the last checkpoint covers: the commit is completed, what "
     "came after it undone.",
 )
+DURABLE = Law(
+    "durable",
+    "A loss of power at any moment, which takes what wasn't synced, takes nothing that was committed: the runs behind "
+    "it complete it, and the target holds each record exactly once (at least once, where there is no prepare).",
+)
 RESTART = Law("restart", "restart gives the target as it was before the first run.")
 PUBLISH = Law(
     "publish",
@@ -56,7 +62,7 @@ IDEMPOTENT = Law(
 CLOSING = Law("closing", "However a run ends, a sink leaves nothing open.")
 
 SINK_LAWS = (
-    DELIVERED, REFUSED, BORDERS, ATOMIC, COLUMNS, NOTHING, TOKENS, COMMIT, RECOVER, ONCE, RESTART, PUBLISH, IDEMPOTENT,
-    CLOSING,
+    DELIVERED, REFUSED, BORDERS, ATOMIC, COLUMNS, NOTHING, TOKENS, COMMIT, RECOVER, ONCE, DURABLE, RESTART, PUBLISH,
+    IDEMPOTENT, CLOSING,
 )  # fmt: skip
 """All of them. Which ones apply follows from what the sink has."""

@@ -1,7 +1,8 @@
 """Sinks of one factory at one place, in runs of the real engine that go on from each other."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import nullcontext
+import shutil
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ from agora.records import Json, Record
 from agora.sinks.adapt import as_sink
 from agora.testing.faults import Call, CallObserver, Failpoints, ObservedPart
 from agora.testing.faults.calls import SINK_CALLS
-from agora.testing.laws.base import Breach
+from agora.testing.laws.base import Breach, Law
 from agora.testing.laws.living import awaited
 from agora.testing.laws.outcomes import text_of
-from agora.testing.laws.places import at
+from agora.testing.laws.places import at, new_place, takes_place
 from agora.testing.laws.recordedstore import RecordedStore
 from agora.testing.laws.sinkcase import SinkCase
 from agora.testing.laws.sinklaws import TOKENS
+from agora.testing.laws.virtual import run_virtual
 
-__all__ = ["SinkRuns", "SinkSubject", "listed"]
+__all__ = ["SinkRuns", "SinkSubject", "compare", "in_runs", "listed", "sound"]
 
 
 @attrs.frozen
@@ -146,7 +148,7 @@ class SinkRuns:
         plan: CallObserver | None = None,
     ) -> None:
         """One run, as of a process of its own. A crash ends it without a word, errors come out. `calls`: those of the
-        sink and the store are operations, too."""
+        sink and the store are operations, too. `plan` sees both."""
         with nullcontext() if points is None else points, trio.CancelScope() as scope:
             sink = self.subject.sink(self.place)
             store: Any = self.store
@@ -156,6 +158,7 @@ class SinkRuns:
                 sink = ObservedPart(sink, _Cancelling(scope, cancel_at), "sink", SINK_CALLS)
             if plan is not None:
                 sink = ObservedPart(sink, plan, "sink", SINK_CALLS)
+                store = store.observed(plan)
             if calls and points is not None:
                 sink = ObservedPart(sink, points, "sink", SINK_CALLS)
                 store = store.observed(points)
@@ -194,3 +197,61 @@ def listed(records: Sequence[str]) -> str:
 
 def _strange(what: str, value: object) -> None:
     raise Breach(TOKENS, f"{what} {value!r} isn't what it was when it has been JSON")
+
+
+def in_runs(
+    law: Law,
+    subject: SinkSubject,
+    case: SinkCase,
+    main: Callable[..., Awaitable[Any]],
+    *args: Any,
+    transactional: bool = True,
+) -> Any:
+    """`main(runs, *args)` in a loop of its own, at a new place. Its `Breach` comes out, without the place's name."""
+    with _target(subject) as place:
+        runs = SinkRuns(subject=subject, case=case, place=place, transactional=transactional)
+        try:
+            return run_virtual(main, runs, *args)
+        except trio.TooSlowError as error:
+            raise Breach(law, "It waits for what never comes") from error
+        except Breach as breach:
+            if not takes_place(subject.factory):
+                raise
+            seen = breach.seen.replace(str(place), "PLACE")
+            raise Breach(breach.law, seen, breach.case) from breach.__cause__
+
+
+@contextmanager
+def _target(subject: SinkSubject) -> Iterator[Path]:
+    """Without a directory of its own, the sink's target is removed in front of each case."""
+    factory = subject.factory
+    with new_place(factory, subject.read_back) as place:
+        if not takes_place(factory):
+            paths = getattr(subject.sink(place), "paths", None)
+            for path in [] if paths is None else paths():
+                _remove(path)
+        yield place
+
+
+def _remove(path: Path) -> None:
+    if path.parent.is_file():  # a table of a database
+        path = path.parent
+    if path.is_dir():
+        shutil.rmtree(path)
+    for stray in (path, *path.parent.glob(f".{path.name}.*"), *path.parent.glob(f"{path.name}-*")):
+        stray.unlink(missing_ok=True)
+
+
+async def sound(law: Law, run: Awaitable[None], behind: str = "Without faults") -> None:
+    """A run that has no reason to fail."""
+    try:
+        await run
+    except Breach:
+        raise
+    except Exception as error:
+        raise Breach(law, f"{behind}, a run raised {error!r}") from error
+
+
+def compare(law: Law, said: str, due: list[str], found: list[str]) -> None:
+    if due != found:
+        raise Breach(law, f"{said}\n{listed(due)}\nread back was\n{listed(found)}")

@@ -2,42 +2,30 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import attrs
 import trio
 
-from agora import seam
 from agora.errors import StateError
 from agora.state.base import Change, Delete, Expect, ExpectationFailed, Put, StateBackend
 from agora.testing.laws import statebackendcase as rules
 from agora.testing.laws.base import Breach, Law
 from agora.testing.laws.code import Code
 from agora.testing.laws.statebackendmodel import Model, Place
-from agora.testing.laws.virtual import run_virtual
+from agora.testing.laws.virtual import run_timed
 
 __all__ = ["Machine", "StateSubject", "told"]
 
 T = TypeVar("T")
 
 _FENCE = ("fence", "pipeline")
-_BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 _VIRTUAL, _REAL = 1.0, 0.5
 _MOST_REAL = 4
 
 
 class _LeftError(Exception):
     """By which a transaction's block is left."""
-
-
-class _VirtualTime(seam.Seam):
-    """The real machine, at the time that trio's clock says."""
-
-    simulated = True
-
-    def now(self) -> datetime:
-        return _BEGAN + timedelta(seconds=trio.current_time())
 
 
 @attrs.frozen
@@ -52,13 +40,8 @@ class StateSubject:
         """In a loop of its own."""
         if self.real_time:
             trio.run(main, *args)
-            return
-
-        async def timed() -> None:
-            with seam.use(_VirtualTime()):
-                await main(*args)
-
-        run_virtual(timed)
+        else:
+            run_timed(main, *args)
 
     async def wait(self, units: int) -> None:
         """Let time pass; of the real one, not hours."""

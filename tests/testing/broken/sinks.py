@@ -1,7 +1,7 @@
 """Sinks that are broken on purpose, each in one way. `BROKEN` says which law each of them breaks: one of those
 that are parted by "|".
 
-What they write to is a "database" in memory, one a place, that outlives every crash.
+What they write to is a "database" in memory, one a place, that outlives every crash. Sinks of files: `filesinks`.
 """
 
 import attrs
