@@ -1,5 +1,6 @@
 """Doubles keep the contract of what they wrap, and fail as they are told."""
 
+import itertools
 import json
 import math
 
@@ -12,7 +13,15 @@ from agora import Pipeline
 from agora.sinks import JsonLinesSink, MemorySink, StdoutSink
 from agora.sources import CsvSource, IterableSource
 from agora.state import CheckpointStore, MemoryBackend, SQLiteBackend
-from agora.testing import FailingSource, FaultyStateBackend, FlakySink, SlowSink, check_sink, check_source
+from agora.testing import (
+    FailingSource,
+    FaultyStateBackend,
+    FlakySink,
+    SlowSink,
+    check_sink,
+    check_source,
+    check_state_backend,
+)
 from agora.testing.doubles import Failure, FailurePlan
 from agora.testing.faults import Failpoints, Fault
 
@@ -149,3 +158,18 @@ def test_with_an_empty_plan_a_sink_keeps_the_laws(double):
 
     records = st.fixed_dictionaries({"id": st.integers(0, 9)})
     check_sink(lambda place: double(JsonLinesSink(place / "out.jsonl")), read_back, records, examples=5)
+
+
+def test_with_an_empty_plan_a_state_in_memory_keeps_the_laws():
+    check_state_backend(
+        lambda: FaultyStateBackend(MemoryBackend()), reopen=lambda backend: backend, examples=10
+    )
+
+
+def test_with_an_empty_plan_a_state_in_a_file_keeps_the_laws(tmp_path):
+    numbers = itertools.count()
+    check_state_backend(
+        lambda: FaultyStateBackend(SQLiteBackend(tmp_path / f"{next(numbers)}.db")),
+        reopen=lambda backend: FaultyStateBackend(SQLiteBackend(backend.path)),
+        examples=5,
+    )
