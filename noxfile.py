@@ -3,6 +3,8 @@
 `sh dev/check` is the gate, in one environment. What no gate has the time for is a session here: `nox -s bench`.
 """
 
+import tempfile
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -19,8 +21,9 @@ def install(session: nox.Session, *groups: str) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The everyday suite; further arguments go to pytest."""
+    """The everyday suite, with its files on the disk; further arguments go to pytest."""
     install(session, "test")
+    session.env["TMPDIR"] = tempfile.gettempdir()  # else it prefers memory: see tests/conftest.py
     session.run("pytest", *(session.posargs or ["-n", "2"]))
 
 

@@ -1,0 +1,20 @@
+"""Where the whole suite puts its files: in memory, where there is such a file system.
+
+Thousands of runs, each with its fsyncs, wait for the disk longer than they compute, and prove nothing more by it: a
+loss of power is told by what was synced (`agora.testing.faults`), not by the disk. `TMPDIR=/tmp pytest` runs the suite
+on the disk, and so does `nox -s tests`.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_MEMORY = Path("/dev/shm")
+_NEEDED = 2 << 30
+"""Bytes: in a container it may be small."""
+
+if "TMPDIR" not in os.environ and _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK):
+    if shutil.disk_usage(_MEMORY).free >= _NEEDED:
+        os.environ["TMPDIR"] = str(_MEMORY)  # for processes of the tests, too
+        tempfile.tempdir = None  # what was found before
