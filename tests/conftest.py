@@ -8,13 +8,16 @@ on the disk, and so does `nox -s tests`.
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
-_MEMORY = Path("/dev/shm")
+_MEMORY = "/dev/shm"
 _NEEDED = 2 << 30
 """Bytes: in a container it may be small."""
 
-if "TMPDIR" not in os.environ and _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK):
-    if shutil.disk_usage(_MEMORY).free >= _NEEDED:
-        os.environ["TMPDIR"] = str(_MEMORY)  # for processes of the tests, too
-        tempfile.tempdir = None  # what was found before
+
+def _has_room(folder: str) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free >= _NEEDED
+
+
+if "TMPDIR" not in os.environ and _has_room(_MEMORY):
+    os.environ["TMPDIR"] = _MEMORY  # for processes of the tests, too
+    tempfile.tempdir = None  # what was found before
