@@ -164,7 +164,8 @@ class _ParquetFile:
 
     def _rows_of_group(self) -> Iterator[Any]:
         left = self.row
-        size = _COLUMNS_ROWS if self.columns else _ROWS
+        most = _COLUMNS_ROWS if self.columns else _ROWS
+        size = most // self.batch * self.batch or most
         for batch in self._reader.iter_batches(size, row_groups=[self.group], columns=self._columns):
             if left >= batch.num_rows:
                 left -= batch.num_rows

@@ -1,12 +1,15 @@
-"""Blocks of text files are taken apart into batches without a small remainder."""
+"""Blocks of files are taken apart into batches without a small remainder."""
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trio
 
-from agora.sources import CsvSource, Demand, JsonLinesSource
+from agora.sources import CsvSource, Demand, JsonLinesSource, ParquetSource
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
@@ -38,3 +41,24 @@ def test_records_that_are_large_come_in_blocks_as_before(tmp_path: Path) -> None
     found = trio.run(sizes)
     assert sum(found) == 40
     assert max(found) <= 7
+
+
+@pytest.mark.parametrize(
+    ("columns", "batch", "rows"),
+    [
+        (False, 512, 4_096),
+        (False, 1_000, 4_000),
+        (False, 5_000, 4_096),  # taken together again
+        (True, 512, 65_536),
+        (True, 1_000, 65_000),
+    ],
+)
+def test_a_block_of_parquet_is_whole_batches(columns: bool, batch: int, rows: int, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": range(70_000)}), tmp_path / "x.parquet")
+
+    async def first() -> int:
+        demand = Demand(rows=batch, batch=batch, columns=columns)
+        async with aclosing(ParquetSource(tmp_path / "x.parquet").blocks(demand)) as blocks:
+            return len((await anext(blocks)).rows)
+
+    assert trio.run(first) == rows
