@@ -1,6 +1,7 @@
 """What is asked of a check of a part that is broken on purpose, whichever kind of part it is.
 
-`nox -s laws` runs these with `AGORA_LAW_SEEDS=20`: each part is to be found by each of the seeds.
+`nox -s laws` runs these with `AGORA_LAW_SEEDS=20`: each part is to be found by each of the seeds. Every day it is one:
+they are a third of the suite.
 """
 
 import os
@@ -10,7 +11,7 @@ import pytest
 
 from agora.testing import LawBroken
 
-SEEDS = range(int(os.environ.get("AGORA_LAW_SEEDS", "2")))
+SEEDS = range(int(os.environ.get("AGORA_LAW_SEEDS", "1")))
 SOON = 10
 """Seconds of CPU time."""
 
