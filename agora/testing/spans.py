@@ -1,15 +1,31 @@
 """Assertions on what a run traced."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Concatenate, ParamSpec, TypeVar
 
 import attrs
 
 from agora.records import Json
-from agora.tracing.base import Span
 from agora.tracing.memory import InMemoryTracer, RecordedSpan
 
 __all__ = ["AssertingTracer"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_memory(
+    method: Callable[Concatenate[InMemoryTracer, P], T],
+) -> Callable[Concatenate["AssertingTracer", P], T]:
+    """The method, as the tracer's own."""
+
+    @functools.wraps(method)
+    def call(tracer: "AssertingTracer", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(tracer._memory, *args, **kwargs)
+
+    return call
 
 
 @attrs.frozen(eq=False)
@@ -27,16 +43,7 @@ class AssertingTracer:
     def enabled(self) -> bool:
         return self._memory.enabled
 
-    def span(
-        self,
-        name: str,
-        *,
-        parent: Span | None = None,
-        attributes: dict[str, Json] | None = None,
-        elapsed: float = 0.0,
-    ) -> AbstractContextManager[RecordedSpan]:
-        """Open a span for the length of a `with` block; see `agora.tracing.base.Tracer`."""
-        return self._memory.span(name, parent=parent, attributes=attributes, elapsed=elapsed)
+    span = _in_memory(InMemoryTracer.span)
 
     def assert_span(
         self,

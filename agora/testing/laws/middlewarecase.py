@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agora.copying import keep
 from agora.records import Record
 from agora.testing.laws.spoiled import spoil
-from agora.testing.strategies import schedules
+from agora.testing.strategies import failures, schedules
 
 __all__ = ["ENDINGS", "MiddlewareCase", "cases", "ordered_alike"]
 
@@ -100,7 +100,7 @@ large = st.sampled_from([512, 3])
 limits = schedules.limits()  # a batch is a quarter of it at most
 concurrencies = schedules.concurrencies()
 waits = schedules.waits(3 * _MOST)
-spoiled = st.dictionaries(st.integers(0, _MOST - 1), st.integers(0, 3), min_size=1, max_size=2)
+spoiled = failures.spoiled(_MOST)
 suspensions = schedules.suspensions()
 endings = st.sampled_from(ENDINGS)
 splits = st.integers(0, _MOST)

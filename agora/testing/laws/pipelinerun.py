@@ -13,7 +13,6 @@ from agora.deadletter import DLQRecord
 from agora.middlewares.chain import MiddlewareChain
 from agora.records import Json, Record
 from agora.runtime.failing import leaf
-from agora.runtime.handle import RunHandle
 from agora.runtime.report import RunSummary
 from agora.runtime.spec import PipelineSpec, SinkSpec
 from agora.state.letters import StateDLQSink
@@ -22,6 +21,7 @@ from agora.testing.faults import Call, Failpoints, Fault, ObservedPart
 from agora.testing.faults.calls import SINK_CALLS, SOURCE_CALLS, SOURCE_STREAMS
 from agora.testing.laws.outcomes import failure_of, failure_text, text_of
 from agora.testing.laws.pipelinecase import PipelineCase
+from agora.testing.stopping import Stopper
 
 __all__ = ["Blow", "Build", "Captured", "Place", "ReadBack", "Watched"]
 
@@ -206,8 +206,7 @@ class Watched(trio.abc.Instrument):
     left: list[str] = attrs.field(factory=list)
     """What was left when it was over."""
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _handle: RunHandle | None = None
-    _stopped: bool = False
+    _stopper: Stopper = attrs.field(factory=Stopper)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         del task
@@ -217,16 +216,7 @@ class Watched(trio.abc.Instrument):
         if self.blow == "cancel":
             self._scope.cancel()
         elif self.blow == "stop":
-            self._stopped = True
-            if self._handle is not None:
-                self._handle.stop()
-
-    def started(self, handle: RunHandle | None = None) -> None:
-        """As of a `trio.TaskStatus`."""
-        assert handle is not None
-        self._handle = handle
-        if self._stopped:
-            handle.stop()
+            self._stopper.stop()
 
     async def run(self) -> None:
         """What ends it is kept, but for a cancellation from outside."""
@@ -239,7 +229,7 @@ class Watched(trio.abc.Instrument):
             trio.lowlevel.add_instrument(self)
             try:
                 bound = BoundPipeline[Any](_observed(spec, points, self.place.case))
-                self.summary = await bound.run(task_status=self)
+                self.summary = await bound.run(task_status=self._stopper)
             except Exception as error:  # noqa: BLE001  - it is what came of the run
                 self.error = error
             finally:

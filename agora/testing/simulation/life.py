@@ -21,6 +21,7 @@ from agora.testing.simulation.machine import Machine
 from agora.testing.simulation.plan import Ending, LifePlan
 from agora.testing.simulation.scheduling import seeded_scheduling
 from agora.testing.simulation.world import World
+from agora.testing.stopping import Stopper
 
 __all__ = ["Build", "During", "Life", "live"]
 
@@ -98,8 +99,7 @@ class _Run(trio.abc.Instrument):
     _steps: int = 0
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     """Around the run; a dead process is made to end by it."""
-    _handle: RunHandle | None = None
-    _stopped: bool = False
+    _stopper: Stopper = attrs.field(factory=Stopper)
     _nursery: trio.Nursery | None = None
     _gone_silent: trio.Event = attrs.field(factory=trio.Event)
     _taken_over: trio.Event = attrs.field(factory=trio.Event)
@@ -125,17 +125,13 @@ class _Run(trio.abc.Instrument):
             self._scope.cancel()
         elif ending is Ending.STOPPED:
             self.machine.note("hazard", ending.value)
-            self._stopped = True
-            if self._handle is not None:
-                self._handle.stop()
+            self._stopper.stop()
 
     def started(self, handle: RunHandle | None = None) -> None:
         """As of a `trio.TaskStatus`."""
-        assert handle is not None
-        self._handle = handle
-        if self._stopped:
-            handle.stop()
+        self._stopper.started(handle)
         if self.during is not None:
+            assert handle is not None
             assert self._nursery is not None
             self._nursery.start_soon(self._accompany, handle)
 

@@ -8,6 +8,7 @@ import trio
 from hypothesis import strategies as st
 from testing.broken.middlewares import BROKEN, OPENED, DrainedDefault, SharedByAll, SharedCurrent
 from testing.laws.finding import SEEDS, found, replayed
+from testing.laws.summing import Running
 
 from agora import ConfigError, middleware
 from agora.middlewares import Cast, Compute, Deduplicate, Rename, Select, Where
@@ -102,26 +103,6 @@ class Client:
         return record
 
 
-class Running:
-    """A sum so far, by snapshot; the last word is the whole."""
-
-    def __init__(self):
-        self.total = 0
-
-    def process(self, record):
-        self.total += record["amount"]
-        return {**record, "total": self.total}
-
-    def finish(self):
-        return [{"total": self.total}]
-
-    def snapshot(self):
-        return self.total
-
-    def restore(self, state):
-        self.total = state
-
-
 class RunningInBatches(Running):
     process = None
 
@@ -169,8 +150,8 @@ class Picky:
         (lambda: parts_of, {"kind": "flat_map", "pure": True}),
         (lambda: fetched_parts, {"kind": "flat_map", "pure": True}),
         (Client, {}),
-        (Running, {"stateful": True, "pure": True}),
-        (RunningInBatches, {"stateful": True, "pure": True}),
+        (lambda: Running("amount"), {"stateful": True, "pure": True}),
+        (lambda: RunningInBatches("amount"), {"stateful": True, "pure": True}),
         (NthOfItsId, {"stateful": True}),
         (Picky, {"pure": True}),
         (Threaded, {"pure": True, "examples": 5}),
@@ -266,7 +247,7 @@ def test_what_fails_on_starting_comes_out():
             raise OSError("no server")
 
     with pytest.raises(OSError, match="no server"):
-        check_middleware(NoServer, records, stateful=True)
+        check_middleware(lambda: NoServer("amount"), records, stateful=True)
 
 
 def test_a_part_that_isn_t_deterministic_is_told_as_such():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from testing.broken import pipelines
 from testing.broken.pipelines import BROKEN, Lines, read_back, source, target
 from testing.laws.finding import SEEDS, found, replayed
+from testing.laws.summing import Running
 
 from agora import Pipeline
 from agora.sources import JsonLinesSource
@@ -45,26 +46,6 @@ def twice(record):
     yield {**record, "again": True}
 
 
-class Running:
-    """A sum so far, by snapshot; the last word is the whole."""
-
-    def __init__(self):
-        self.total = 0
-
-    def process(self, record):
-        self.total += record["n"]
-        return {**record, "total": self.total}
-
-    def finish(self):
-        return [{"total": self.total}]
-
-    def snapshot(self):
-        return self.total
-
-    def restore(self, state):
-        self.total = state
-
-
 async def looked_up(record):
     await trio.sleep(record["n"] / 10)
     return {**record, "found": True}
@@ -86,7 +67,7 @@ def test_a_pipeline_with_its_own_source_and_state_in_a_file_passes():
     def sums(place):
         if not (place / "in.jsonl").exists():
             (place / "in.jsonl").write_text('{"n": 1}\n{"n": 5}\nx\n{"n": 7}\n{"n": 2}\n')
-        pipeline = Pipeline(JsonLinesSource(place / "in.jsonl"), name="sums").pipe(Running())
+        pipeline = Pipeline(JsonLinesSource(place / "in.jsonl"), name="sums").pipe(Running("n"))
         return built(pipeline.flat_map(twice).to(target(place)), SQLiteBackend(place / "state.db"))
 
     check_pipeline(sums, read_back=read_back, examples=4)
