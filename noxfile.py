@@ -73,10 +73,22 @@ def failpoints(session: nox.Session) -> None:
 
 @nox.session
 def laws(session: nox.Session) -> None:
-    """Whether each part that is broken on purpose is found by its law, in every one of 20 seeds."""
+    """Whether each part that is broken on purpose is found by its law, in every one of 20 seeds, within 10 s of CPU time."""
     install(session, "test")
     session.env["AGORA_LAW_SEEDS"] = "20"
     session.run("pytest", "-n", "2", *(session.posargs or ["tests/testing/laws"]))
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """Properties of parts and of the engine, with ten times the examples and more."""
+    install(session, "test")
+    session.env["AGORA_MANY_EXAMPLES"] = "1"
+    session.env["AGORA_BUSY_SEEDS"] = "200"
+    for name in ("REPLAY", "EXPRESSION", "COLUMN"):
+        session.env[f"AGORA_{name}_EXAMPLES"] = "1000"
+    folders = ["expressions", "middlewares", "runtime", "sinks", "sources"]
+    session.run("pytest", "-n", "2", *(session.posargs or [f"tests/{folder}" for folder in folders]))
 
 
 @nox.session
