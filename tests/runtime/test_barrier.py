@@ -65,15 +65,33 @@ class Store:
     amended: list[Checkpoint] = attrs.field(factory=list)
     slow: float = 0.0
 
-    async def save(self, pipeline: str, checkpoint: Checkpoint) -> None:
+    also: list[Any] = attrs.field(factory=list)
+    """Changes of the same transaction."""
+
+    async def save(self, pipeline: str, checkpoint: Checkpoint, *, also: Any = ()) -> None:
         await trio.sleep(self.slow)
+        self.also += also
         self.told.append(f"save {pipeline} {checkpoint.ordinal}")
         self.saved.append(checkpoint)
 
-    async def amend(self, pipeline: str, checkpoint: Checkpoint) -> None:
+    async def amend(self, pipeline: str, checkpoint: Checkpoint, *, also: Any = ()) -> None:
         await trio.sleep(self.slow)
+        self.also += also
         self.told.append(f"amend {pipeline} {checkpoint.ordinal}")
         self.amended.append(checkpoint)
+
+
+class Letters:
+    """Of the barrier's transaction."""
+
+    def __init__(self) -> None:
+        self.waiting = ["letter"]
+
+    def changes(self) -> list[Any]:
+        return list(self.waiting)
+
+    def saved(self) -> None:
+        self.waiting.clear()
 
 
 def port(name: str, sink: Any) -> SinkPort:
@@ -98,6 +116,7 @@ class Made:
         ]
         told: dict[str, Any] = {
             "closing": Closing(),
+            "letters": None,
             "committed": lambda at: self.told.append(f"committed {at}"),
         }
         self.barrier = Barrier(
@@ -107,7 +126,6 @@ class Made:
             fence=3,
             identity="s",
             ports=self.ports,
-            letters=None,
             states=StepStates(pipeline="p", saves=True),
             spans=Spans(NoopTracer()),
             last=LastCheckpoint(last),
@@ -145,6 +163,7 @@ async def test_all_prepare_before_the_save_and_all_commit_behind_it_and_then_the
     )
     assert checkpoint.sinks == {"a": "token a", "f": None, "b": "token b"}
     assert checkpoint.states == {"step": {"snapshot": 1}}
+    assert checkpoint.saved_at.tzinfo is UTC
     assert made.barrier.last.saved is checkpoint
     assert (made.barrier.saves, made.open) == (1, [])
 
@@ -157,6 +176,17 @@ async def test_what_waits_in_a_sink_is_written_before_the_last_barrier_unless_a_
     going_on = Made(goes_on=True)
     await going_on.barrier.at(cut(completed=True), anything_new=True)
     assert going_on.told == STEPS
+
+
+@pytest.mark.parametrize("amends", [False, True])
+async def test_what_else_is_unsaved_goes_in_the_same_transaction_and_once(amends: bool) -> None:
+    letters = Letters()
+    made = Made(letters=letters)
+    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]
+    for _ in range(2):
+        await made.barrier.at(cut(completed=amends), anything_new=not amends)
+    assert (made.store.also, letters.waiting) == (["row", "letter"], [])
+    assert [len(made.store.saved), len(made.store.amended)] == ([0, 2] if amends else [2, 0])
 
 
 async def test_where_only_the_end_is_new_the_checkpoint_is_amended_and_that_is_no_save() -> None:
@@ -183,7 +213,7 @@ async def test_a_sink_is_open_from_before_its_prepare_until_its_commit_is_throug
 
 
 async def test_a_replay_keeps_the_place_in_the_source_of_the_checkpoint_before_it() -> None:
-    kept = checkpoint(completed=True, skip=1)
+    kept = checkpoint(completed=True, skip=1, saved_at=datetime(2020, 1, 1, tzinfo=UTC))
     made = Made(kept=kept)
     await made.barrier.at(cut(), anything_new=True)
     await made.barrier.at(cut(final=True), anything_new=True)
@@ -191,6 +221,7 @@ async def test_a_replay_keeps_the_place_in_the_source_of_the_checkpoint_before_i
     assert [(each.position, each.skip, each.ordinal) for each in (between, last)] == [("old", 1, 5)] * 2
     assert (between.completed, last.completed) == (False, True)
     assert (last.sinks["a"], last.fence, last.run_id) == ("token a", 3, "r1")
+    assert last.saved_at >= between.saved_at > kept.saved_at
 
 
 @pytest.mark.parametrize("amends", [False, True])
@@ -220,6 +251,9 @@ async def test_before_the_first_record_behind_a_completed_checkpoint_it_is_saved
     assert made.open == []  # nothing is written yet
     await made.barrier.before_writing()
     assert len(made.store.amended) == 1  # once
+    await made.barrier.at(cut(completed=True), anything_new=True)
+    await made.barrier.before_writing()  # it is completed anew
+    assert [each.ordinal for each in made.store.amended] == [5, 9]
 
 
 @pytest.mark.parametrize("last", [None, checkpoint()])

@@ -60,6 +60,13 @@ def test_a_second_loop_leaves_of_what_the_first_one_left(fates: list[str], data:
     assert list(batch.index) == [first[position] for position in second]
 
 
+def test_rows_that_a_loop_dropped_take_their_entry_with_them() -> None:
+    batch = batch_of(4)
+    batch.entries = list("abcd")
+    batch.leave(["x", "y"], [[0], [1]])  # the first row, and the third
+    assert [(batch.index[row], batch.entry(row)) for row in range(2)] == [(1, "b"), (3, "d")]
+
+
 def failure(offset: int) -> Failure:
     return Failure(offset=offset, stage="step", error=ValueError(offset), policy="skip")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support import ListSink
 
-from agora.deadletter import DLQRecord
+from agora.deadletter import DLQRecord, letter_id
 from agora.runtime.batch import Batch, Failure, StreamOrigin
 from agora.runtime.letters import LetterBox, qualified_name, said
 
@@ -63,6 +63,11 @@ def test_the_id_is_of_ordinal_stage_and_how_many_of_the_record_failed_there_befo
     assert ids(box(restarted_by="r2"), *several) != first
 
 
+def test_ids_are_those_that_earlier_versions_gave() -> None:
+    told = {"pipeline": "p", "run_id": "", "ordinal": 10, "stage": "step"}
+    assert ids(box(), *[failed(0)] * 3) == [letter_id(**told, nth=nth) for nth in range(3)]  # type: ignore[arg-type]
+
+
 def test_further_records_are_numbered_anew_and_slices_of_the_same_are_not() -> None:
     letters = box()
     one, two = ids(letters, failed(0), failed(0))
@@ -75,8 +80,8 @@ async def test_a_queue_that_takes_single_letters_is_given_them_one_by_one() -> N
     one_by_one, together = ListSink(how="record"), ListSink()
     for sink in (one_by_one, together):
         letters = box(dlq=sink)
-        await letters.put([letters.letter(batch_of(0, 2), failed(offset)) for offset in range(2)])
-        assert len(sink.records) == 2
+        await letters.put(made := [letters.letter(batch_of(0, 2), failed(offset)) for offset in range(2)])
+        assert sink.records == made
         assert letters.changes() == []
     assert (one_by_one.calls, together.calls) == ([1, 1], [2])
 

@@ -238,3 +238,55 @@ async def test_each_write_is_a_span_that_says_what_was_refused() -> None:
     assert {"ordinal": 7, "records": 3, "rejected": 1}.items() <= write.attributes.items()
     assert isinstance(write.error, ValueError)
     assert letters.attributes["letters"] == 1
+
+
+async def test_a_failure_of_the_record_at_which_the_run_halts_is_settled_and_none_behind_it() -> None:
+    work = Worked({"sink": ListSink(), "policy": "stop"}, multiplies=True)
+    with pytest.raises(ValueError, match="2"):
+        await work.handle(batch_of(["a"], count=4, halt=failed(2, "stop"), failures=[failed(2), failed(3)]))
+    assert work.told == [(2, "step")]
+
+
+async def test_counts_and_letters_of_several_batches_add_up() -> None:
+    work = Worked({"sink": ListSink(bad=bad("b")), "policy": "dead_letter"})
+    await work.handle(
+        batch_of(["a", "b"]), batch_of(["c", "b"], first=2), batch_of([], first=4, count=3, index=[])
+    )
+    count, tally = work.ports[0].count, work.writer.tally
+    assert (count.entered, count.left, count.failed) == (4, 2, 2)
+    assert (tally.read, tally.written, tally.dead_lettered, tally.dropped) == (7, 2, 2, 3)
+    assert work.credits.taken == 93
+
+
+async def test_without_a_queue_for_letters_a_refusal_has_no_entry() -> None:
+    work = Worked({"sink": ListSink(bad=bad("b")), "policy": "stop"})
+    work.writer.letters = None
+    with pytest.raises(Exception, match="refused"):
+        await work.handle(batch_of(["a", "b"]))
+    assert work.writer.failed is not None
+    assert (work.writer.failed.entry, work.writer.failed.processed) == (None, "b")
+
+
+class Adaptive:
+    """Notes what it is told, and sets the limit to it."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, int, bool]] = []
+
+    def observe(self, latency: float, cut_under: int, *, used: bool) -> int:
+        self.told.append((latency, cut_under, used))
+        return 70 + len(self.told)
+
+
+async def test_each_write_and_each_cut_tells_the_adaptive_limit_how_long_it_took(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    await trio.sleep(5)
+    sink = ListSink(delay=lambda: 2.0)
+    work = Worked({"sink": sink, "policy": "stop"})
+    adaptive = Adaptive()
+    work.writer.adaptive = adaptive  # type: ignore[assignment]
+    work.credits.pressed = True
+    await work.handle(batch_of(["a"], limit=9, cut=Cut(ordinal=1, position=None)))
+    assert adaptive.told == [(2.0, 9, True), (0.0, 9, False)]
+    assert work.credits.limit == 72
