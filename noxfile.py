@@ -73,7 +73,7 @@ def failpoints(session: nox.Session) -> None:
 
 @nox.session
 def laws(session: nox.Session) -> None:
-    """Whether each part that is broken on purpose is found by its law, in every one of 20 seeds, within 10 s of CPU time."""
+    """Whether each part that is broken on purpose is found by its law: by each of 20 seeds, within 10 s of CPU time."""
     install(session, "test")
     session.env["AGORA_LAW_SEEDS"] = "20"
     session.run("pytest", "-n", "2", *(session.posargs or ["tests/testing/laws"]))
