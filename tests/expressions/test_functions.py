@@ -71,7 +71,9 @@ def close(one: Any, other: Any) -> bool:
 @pytest.fixture(scope="module")
 def database() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
-        connection.register("rows", pa.Table.from_batches([ROWS]).append_column("n", pa.array(range(len(ROWS)))))
+        connection.register(
+            "rows", pa.Table.from_batches([ROWS]).append_column("n", pa.array(range(len(ROWS))))
+        )
         yield connection
 
 

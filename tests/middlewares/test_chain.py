@@ -8,6 +8,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import StepModel, chains, make
+from properties import examples
 from support import ListSink, Records, run_virtual
 
 from agora import MiddlewareChain, Pipeline, middleware
@@ -105,7 +106,7 @@ async def fold(count: int, steps: list[StepModel], how: dict[str, Any]) -> None:
     assert summary.dead_lettered == len(failed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60, 1500), deadline=None)
 @given(
     data=st.data(),
     count=st.integers(0, 30),

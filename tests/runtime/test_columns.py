@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 from support import run_virtual
 
 from agora import AgoraError, BoundPipeline, ConfigError, Pipeline
@@ -84,7 +85,7 @@ def outcome(letters: MemorySink) -> list[Any]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30, 600), deadline=None)
 @given(
     rows=st.lists(ROW, max_size=40),
     steps=st.lists(st.sampled_from([name for name in STEPS if name != "rows"]), min_size=1, max_size=4),
@@ -266,7 +267,7 @@ class Chunks:
             yield pa.RecordBatch.from_arrays([numbers], names=["n"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20, 400), deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 9), max_size=8),
     every=st.integers(1, 12),

@@ -6,6 +6,7 @@ import attrs
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from model import SinkModel, StepModel, by_key, chains, dice, expected, letter_fields, make, sinks
+from properties import examples
 from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import Backpressure, Pipeline
@@ -156,7 +157,9 @@ async def check(count: int, steps: list[StepModel], ports: list[SinkModel], how:
 
 
 @settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(120, 3000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data(), count=st.integers(0, 25), how=hows, dlq=st.booleans())
 def test_a_run_gives_what_one_record_after_the_other_gives(

@@ -7,6 +7,7 @@ import trio
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from model import StepModel, by_key, chains, expected, letter_fields, make, one_sink
+from properties import examples
 from support import CountingStore, Records, run_virtual, stored_state
 
 from agora import Checkpoint, Pipeline
@@ -71,7 +72,7 @@ async def in_pieces(
     assert len({letter.id for letter in letters}) == len(letters)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(80, 2000), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(),
     count=st.integers(0, 25),

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from agora.sinks import arrowrows
 from agora.sinks.arrowrows import ArrowRows
@@ -59,7 +60,7 @@ def taken(rows: ArrowRows) -> Any:
     return [(batch.schema, list(map(repr, batch.to_pylist()))) for batch in rows.take()]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, 4000), deadline=None)
 @given(schema=SCHEMAS, batches=st.lists(RECORDS, min_size=1, max_size=3))
 def test_dicts_are_taken_as_any_mapping_is(schema: Any, batches: list[list[dict[Any, Any]]]) -> None:
     quick, plain = (ArrowRows(schema, frozen=schema is not None) for _ in range(2))
@@ -74,7 +75,7 @@ def test_dicts_are_taken_as_any_mapping_is(schema: Any, batches: list[list[dict[
     assert taken(quick) == taken(plain)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(150, 4000), deadline=None)
 @given(known=st.sampled_from([None, pa.int64(), pa.string()]), values=st.lists(NASTY, min_size=1, max_size=5))
 def test_a_type_that_tells_spares_nothing_but_time(known: Any, values: list[Any]) -> None:
     def column() -> Any:

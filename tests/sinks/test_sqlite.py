@@ -15,6 +15,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from agora.deadletter import DLQRecord, Entry
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
@@ -115,7 +116,9 @@ ANYTHING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40, 800), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(records=st.lists(ANYTHING, max_size=10), sizes=st.tuples(st.integers(1, 4), st.integers(5, 10)))
 def test_the_columns_and_what_is_rejected_are_the_same_for_every_batch_size(
     records: list[Any], sizes: tuple[int, int], tmp_path: Path, context: Any
@@ -320,7 +323,9 @@ UNIQUES = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(40, 800), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     records=UNIQUES,
     size=st.integers(1, 6),

@@ -21,6 +21,7 @@ import trio.testing
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from agora.deadletter import DLQRecord, Entry
 from agora.errors import ConfigError, RecordsRejected, SinkChanged
@@ -28,7 +29,9 @@ from agora.sinks import CsvSink, JsonLinesSink
 from agora.testing import strategies
 
 FIXTURES = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=examples(40, 1000),
+    deadline=None,
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from properties import examples
 
 from agora.columns import Columns
 from agora.sources import CsvSource, Demand, JsonLinesSource, Malformed, csvparser, filerun, reader, textfile
@@ -62,7 +63,11 @@ async def read(source: Any, position: Any, *, columns: bool) -> tuple[list[Any],
     return rows, places, any_columns
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=examples(120, 3000),
+    deadline=None,
+)
 @given(
     kind=st.sampled_from(["csv", "jsonl"]),
     rows=many(),

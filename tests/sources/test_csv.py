@@ -10,6 +10,7 @@ import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from properties import examples
 
 from agora.errors import AgoraError, ConfigError
 from agora.sources import CsvSource, Malformed, textfile
@@ -323,7 +324,7 @@ def _reference(text: str, count: int) -> list:
     return out
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120, 3000), deadline=None)
 @given(text=_nasty, block=st.integers(1, 12))
 def test_any_text_in_any_blocks_is_read_as_csv_reads_it(reading, tmp_path_factory, text, block):
     path = tmp_path_factory.getbasetemp() / "any.csv"

@@ -10,6 +10,7 @@ import attrs
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from properties import examples
 
 from agora.errors import AgoraError, ConfigError
 from agora.sources import JsonLinesSource, textfile
@@ -162,7 +163,7 @@ def test_options_that_can_not_be_meant_are_refused_at_once(options):
         JsonLinesSource(**{"path": "x.jsonl", **options})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(80, 2000), deadline=None)
 @given(
     records=st.lists(st.dictionaries(st.text(), strategies.json_values(), max_size=4), max_size=6),
     ascii_=st.booleans(),
@@ -194,7 +195,7 @@ def _reference(text: str) -> list:
     return out
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(120, 3000), deadline=None)
 @given(
     text=_PIECES.map("".join) | strategies.json_lines(troubles=set(JsonTrouble) - _TOLD_APART),
     block=st.integers(1, 20),
