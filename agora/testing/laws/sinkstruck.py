@@ -61,7 +61,7 @@ class StruckTrials:
     def durable(self, case: SinkCase) -> None:
         """Behind every operation, or where the case says, in a run with checkpoints and in one without."""
         in_runs(DURABLE, self.subject, case, self._without_power)
-        if hasattr(self.sample, "publish"):
+        if hasattr(self.sample, "publish") and not getattr(self.sample, "live", False):
             in_runs(DURABLE, self.subject, case, self._without_power, transactional=False)
 
     def _interrupted(self, here: SinkCase) -> None:
