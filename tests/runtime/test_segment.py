@@ -7,187 +7,28 @@ form of the segment does the work: the written loop, the walk, or the batch that
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rule import Fates, Numbers, Plan, Policies, batches, by_rule, left, plans_of, rules_of
 
 from agora.deadletter import SOURCE_ENTRY, Entry
 from agora.middlewares.step import Step, StepKind, step_from
 from agora.runtime.batch import Batch, Failure, StreamOrigin
-from agora.runtime.counting import StageCount
-from agora.runtime.failing import StepRules
 from agora.runtime.pace import Pace
 from agora.runtime.segment import BatchSegment, RowSegment
-from agora.runtime.states import StepStates
-
-Told = list[tuple[Any, ...]]
-
-
-@attrs.frozen
-class Plan:
-    """A step: what it does to a record is told by the record's number and the step's own fates."""
-
-    kind: str
-    fates: tuple[str, ...]
-    policy: Any
-    awaits: bool = False
-
-    def fate(self, record: dict[str, Any]) -> str:
-        return self.fates[record["id"] % len(self.fates)]
-
-    def of(self, name: str) -> Step:
-        if self.kind == "batch":
-            return step_from(Batches(self), name=name, on_error=self.policy)
-        kind = {"map": StepKind.MAP, "filter": StepKind.FILTER, "expand": StepKind.EXPAND}[self.kind]
-        return step_from(
-            self._awaiting if self.awaits else self.work, kind=kind, name=name, on_error=self.policy
-        )
-
-    async def _awaiting(self, record: dict[str, Any]) -> Any:
-        return self.work(record)
-
-    def work(self, record: dict[str, Any]) -> Any:
-        record["seen"].append(self.kind)  # in place: a record that passes on must be as it was
-        fate = self.fate(record)
-        if self.kind == "expand":
-            return self._children(record, fate)
-        if fate == "fail":
-            raise ValueError(record["id"])
-        return fate == "keep" if self.kind == "filter" else (record if fate == "keep" else None)
-
-    def _children(self, record: dict[str, Any], fate: str) -> Iterator[Any]:
-        if fate != "drop":
-            yield {"id": record["id"], "seen": [*record["seen"], 1]}
-        if fate == "fail":
-            raise ValueError(record["id"])
-        if fate == "keep":
-            yield {"id": record["id"] + 1, "seen": [*record["seen"], 2]}
-
-
-@attrs.frozen
-class Batches:
-    """A step that fails as a whole where one record fails, and has done nothing then."""
-
-    plan: Plan
-
-    async def process_batch(self, records: Sequence[dict[str, Any]]) -> list[Any]:
-        fates = [self.plan.fate(record) for record in records]
-        if "fail" in fates:
-            raise ValueError(records[fates.index("fail")]["id"])
-        for record in records:
-            record["seen"].append("batch")
-        return [record if fate == "keep" else None for record, fate in zip(records, fates, strict=True)]
-
-
-@attrs.define
-class Rule:
-    """One record after the other."""
-
-    plans: Sequence[Plan]
-    letters: bool
-    rows: Told = attrs.field(factory=list)
-    failures: Told = attrs.field(factory=list)
-    halt: tuple[Any, ...] | None = None
-    counts: list[list[int]] = attrs.field(init=False)
-    """Entered, left, dropped, failed."""
-
-    def __attrs_post_init__(self) -> None:
-        self.counts = [[0, 0, 0, 0] for _ in self.plans]
-
-    def through(self, record: dict[str, Any], offset: int, start: int, entry: Any) -> None:
-        for number in range(start, len(self.plans)):
-            if self.halt is not None:
-                return
-            plan, count = self.plans[number], self.counts[number]
-            count[0] += 1
-            before = copied(record)
-            fate = plan.fate(record)
-            if plan.kind == "expand":
-                self._children(record, before, offset, number, entry)
-                return
-            if fate == "fail":
-                if not self._passes(number, offset, entry):
-                    return
-                record = before
-            elif fate == "drop":
-                count[2] += 1
-                return
-            else:
-                record = {**record, "seen": [*record["seen"], plan.kind]}
-            count[1] += 1
-        if self.halt is None:
-            self.rows.append((record["id"], tuple(record["seen"]), offset, said(entry)))
-
-    def _children(
-        self, record: dict[str, Any], before: dict[str, Any], offset: int, number: int, entry: Any
-    ) -> None:
-        plan, count = self.plans[number], self.counts[number]
-        fate = plan.fate(record)
-        seen = [*record["seen"], "expand"]
-        children = [{"id": record["id"], "seen": [*seen, 1]}] if fate != "drop" else []
-        if fate == "keep":
-            children.append({"id": record["id"] + 1, "seen": [*seen, 2]})
-        if fate == "fail" and plan.policy == "pass":
-            children = [before]
-            count[3] += 1
-        for child in children:
-            if self.halt is not None:
-                return
-            count[1] += 1
-            self.through(child, offset, number + 1, self._behind(number, child) if self.letters else entry)
-        if self.halt is None and fate == "fail" and plan.policy != "pass":
-            self._passes(number, offset, entry)
-        count[2] += not children
-
-    def _behind(self, number: int, record: dict[str, Any]) -> Entry:
-        following = None if number + 1 == len(self.plans) else f"s{number + 1}"
-        return Entry(step=following, record=copied(record))
-
-    def _passes(self, number: int, offset: int, entry: Any) -> bool:
-        self.counts[number][3] += 1
-        policy = self.plans[number].policy or "dead_letter"
-        if policy == "pass":
-            return True
-        failure = (offset, f"middleware:s{number}", policy, said(entry))
-        if policy == "stop":
-            self.halt = failure
-        else:
-            self.failures.append(failure)
-        return False
-
-
-def copied(record: dict[str, Any]) -> dict[str, Any]:
-    return {"id": record["id"], "seen": list(record["seen"])}
-
-
-def said(entry: Any) -> Any:
-    return (
-        (entry.step, entry.record["id"], tuple(entry.record["seen"])) if isinstance(entry, Entry) else entry
-    )
-
-
-def of(failure: Failure) -> tuple[Any, ...]:
-    assert isinstance(failure.error, ValueError)
-    return (failure.offset, failure.stage, failure.policy, said(failure.entry))
 
 
 def worked(plans: Sequence[Plan], numbers: Sequence[int], letters: bool, size: int) -> tuple[Any, ...]:
     """Rows, failures, halt and counts as the segments leave them."""
     steps = tuple(plan.of(f"s{number}") for number, plan in enumerate(plans))
-    counts = {step.stage: StageCount() for step in steps}
-    rules = StepRules(
-        steps=steps,
-        default="dead_letter",
-        letters=letters,
-        counts=counts,
-        states=StepStates(pipeline="p", saves=False),
-    )
+    rules = rules_of(steps, letters)
     sent: list[Batch] = []
+    last: Batch | None = None
 
     async def emit(batch: Batch) -> None:
-        assert batch is last or len(batch.rows) == size
+        assert batch is last or (len(batch.rows) == size and not batch.last)
         sent.append(batch)
 
     segment: Any = (
@@ -195,39 +36,13 @@ def worked(plans: Sequence[Plan], numbers: Sequence[int], letters: bool, size: i
         if plans[0].kind == "batch"
         else RowSegment(steps=steps, rules=rules, pace=Pace(), batch_size=size)
     )
-    rows = [{"id": number, "seen": []} for number in numbers]
-    last = Batch(
-        first=0, count=len(rows), rows=rows, index=range(len(rows)), origin=StreamOrigin(rows, None, None)
-    )
-    trio.run(segment.process, last, emit)
-    assert sent[-1] is last
-    assert all(not batch.last for batch in sent[:-1])
-    told = [
-        (row["id"], tuple(row["seen"]), batch.index[place], said(batch.entry(place)))
-        for batch in sent
-        for place, row in enumerate(batch.rows)
-    ]
-    failures = [of(failure) for batch in sent for failure in batch.failures]
-    tallies = [[each.entered, each.left, each.dropped, each.failed] for each in counts.values()]
-    return told, failures, None if last.halt is None else of(last.halt), tallies
-
-
-def by_rule(plans: Sequence[Plan], numbers: Sequence[int], letters: bool) -> tuple[Any, ...]:
-    rule = Rule(plans, letters)
-    for offset, number in enumerate(numbers):
-        if rule.halt is None:
-            rule.through({"id": number, "seen": []}, offset, 0, SOURCE_ENTRY)
-    return rule.rows, rule.failures, rule.halt, rule.counts
-
-
-Fates = st.lists(st.sampled_from(["keep", "keep", "drop", "fail"]), min_size=1, max_size=5).map(tuple)
-Policies = st.sampled_from([None, "skip", "pass", "stop"])
-Numbers = st.lists(st.integers(0, 20), max_size=8)
-
-
-def plans_of(*kinds: str) -> Any:
-    one = st.builds(Plan, st.sampled_from(kinds), Fates, Policies, st.booleans())
-    return st.lists(one, min_size=1, max_size=3)
+    for batch in batches(numbers, len(numbers) // 2):
+        last = batch
+        trio.run(segment.process, batch, emit)
+        assert sent[-1] is batch
+        if batch.halt is not None:
+            break
+    return left(sent, rules)
 
 
 def agree(plans: Sequence[Plan], numbers: Sequence[int], letters: bool, size: int = 3) -> None:
@@ -310,14 +125,7 @@ def finished(
     steps: Sequence[Step], end: Any = "exhausted", letters: bool = True, halt: Failure | None = None
 ) -> Any:
     """The last batch of a run, of records `x`, `held` and `y`, and the counts of the steps."""
-    counts = {step.stage: StageCount() for step in steps}
-    rules = StepRules(
-        steps=steps,
-        default="dead_letter",
-        letters=letters,
-        counts=counts,
-        states=StepStates(pipeline="p", saves=False),
-    )
+    rules = rules_of(steps, letters)
     batch = Batch(
         first=0,
         count=3,
@@ -336,7 +144,7 @@ def finished(
     async def emit(batch: Batch) -> None: ...
 
     trio.run(segment.process, batch, emit)
-    return batch, [(each.entered, each.left, each.dropped, each.failed) for each in counts.values()]
+    return batch, [(each.entered, each.left, each.dropped, each.failed) for each in rules.counts.values()]
 
 
 @pytest.mark.parametrize("kind", [Holding, HoldingBatches])
