@@ -1,12 +1,16 @@
 """The pytest plugin: inert until it is used, and what it gives, in runs of pytest of their own."""
 
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import agora
 
 pytest_plugins = ["pytester"]
 BARE = ["-p", "no:cacheprovider", "-p", "no:randomly"]
@@ -22,6 +26,27 @@ def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(text: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(text)
         return pytester.runpytest_subprocess(*options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def all_imported() -> None:
+    """What is imported in a run by `here` is forgotten behind it: imported again, its classes were others."""
+    for module in pkgutil.walk_packages(agora.__path__, "agora."):
+        if module.name != "agora.__main__":
+            importlib.import_module(module.name)
+
+
+@pytest.fixture
+def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, all_imported: None) -> Any:
+    """The same in this process, which spares it the imports."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makefile(".ini", pytest=_INI)
+
+    def run(text: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(text)
+        return pytester.runpytest_inprocess(*options)
 
     return run
 
@@ -86,8 +111,8 @@ def test_fixtures_are_new(agora_sink, agora_tracer):
 """
 
 
-def test_its_fixtures_serve_a_run(inner: Any) -> None:
-    inner(FIXTURES).assert_outcomes(passed=4)
+def test_its_fixtures_serve_a_run(here: Any) -> None:
+    here(FIXTURES).assert_outcomes(passed=4)
 
 
 def test_it_works_with_xdist_and_in_random_order(inner: Any) -> None:
@@ -110,8 +135,8 @@ def test_without_a_loop(agora_autojump_clock):
 """
 
 
-def test_the_clock_jumps(inner: Any) -> None:
-    inner(CLOCK).assert_outcomes(passed=3)
+def test_the_clock_jumps(here: Any) -> None:
+    here(CLOCK).assert_outcomes(passed=3)
 
 
 def test_without_pytest_trio_the_clock_says_what_is_missing(inner: Any) -> None:
@@ -136,24 +161,24 @@ def seeds(done: pytest.RunResult) -> list[str]:
     return [line for line in done.outlines if line.startswith("seed ")]
 
 
-def test_the_seed_is_that_of_every_check_and_stands_in_the_header(inner: Any) -> None:
-    done = inner(SEEDS, "-s", "-q", "--agora-seed", "71", "-p", "no:randomly", "-p", "no:xdist")
+def test_the_seed_is_that_of_every_check_and_stands_in_the_header(here: Any) -> None:
+    done = here(SEEDS, "-s", "-q", "--agora-seed", "71", "-p", "no:randomly", "-p", "no:xdist")
     assert set(seeds(done)) == {"seed 71"}
-    assert "agora: --agora-seed 71" in inner(SEEDS, "--agora-seed", "71").stdout.str()
-    spread = inner(SEEDS + "    assert current_seed() == 71\n", "-n", "2", "--agora-seed", "71")
+    assert "agora: --agora-seed 71" in here(SEEDS, "--agora-seed", "71").stdout.str()
+    spread = here(SEEDS + "    assert current_seed() == 71\n", "-n", "2", "--agora-seed", "71")
     spread.assert_outcomes(passed=4)
 
 
-def test_without_a_seed_randomly_makes_it_repeatable(inner: Any) -> None:
+def test_without_a_seed_randomly_makes_it_repeatable(here: Any) -> None:
     first, again, other = (
-        seeds(inner(SEEDS, "-s", "-q", "-p", "no:xdist", "--randomly-seed", number))
+        seeds(here(SEEDS, "-s", "-q", "-p", "no:xdist", "--randomly-seed", number))
         for number in ("1", "1", "2")
     )
     assert first == again != other
 
 
-def test_a_seed_is_a_number(inner: Any) -> None:
-    done = inner(SEEDS, "--agora-seed", "many")
+def test_a_seed_is_a_number(here: Any) -> None:
+    done = here(SEEDS, "--agora-seed", "many")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*--agora-seed: invalid int value: 'many'*"])
 
@@ -177,14 +202,14 @@ def strategies_of():
 """
 
 
-def test_a_broken_law_is_found_again_by_the_seed_that_it_prints(inner: Any) -> None:
-    first = inner(LAW, "--agora-seed", "9")
+def test_a_broken_law_is_found_again_by_the_seed_that_it_prints(here: Any) -> None:
+    first = here(LAW, "--agora-seed", "9")
     first.assert_outcomes(failed=1)
     assert "seed=9" in first.stdout.str()
     told = [line for line in first.outlines if "case=" in line or "records=" in line]
     assert told
     assert told == [
-        line for line in inner(LAW, "--agora-seed", "9").outlines if "case=" in line or "records=" in line
+        line for line in here(LAW, "--agora-seed", "9").outlines if "case=" in line or "records=" in line
     ]
 
 
