@@ -24,3 +24,15 @@ class InColumns:
         kept = pa.array([value % 3 != 0 and value % 50 != 49 for value in ids.to_pylist()])
         wider = data.append_column("twice", pc.multiply(ids, 2))
         return ColumnsResult(wider.filter(kept), kept, {at: ValueError("forty-nine") for at in failed})
+
+
+@attrs.frozen
+class Refusing:
+    """Raises for every RecordBatch that has this number."""
+
+    number: int
+
+    def process_columns(self, data: pa.RecordBatch) -> pa.RecordBatch:
+        if self.number in data.column("n").to_pylist():
+            raise ValueError(f"has {self.number}")
+        return data
