@@ -1,6 +1,7 @@
 """Public names: those that users rely on are there, are what `__all__` says, and cost nothing until used."""
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -51,6 +52,15 @@ def test_all_is_what_there_is(module):
     assert set(loaded.__all__) <= set(dir(loaded))
     with pytest.raises(AttributeError, match="no_such_name"):
         loaded.no_such_name  # noqa: B018  - the access is the test
+
+
+@pytest.mark.parametrize("module", PACKAGES)
+def test_a_name_is_not_that_of_a_module_that_holds_something_else(module):
+    """Imported by somebody, the module would stand in the package under that name."""
+    loaded = importlib.import_module(module)
+    inside = {found.name for found in pkgutil.iter_modules(getattr(loaded, "__path__", ()))}
+    for name in inside & set(loaded.__all__):
+        assert not hasattr(importlib.import_module(f"{module}.{name}"), name)
 
 
 def test_every_error_is_an_agora_error():

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from agora.testing.faults.disk import write_tree
     from agora.testing.faults.failpoints import Crash, Failpoints, Fault
     from agora.testing.faults.nodes import Loss, Tree
-    from agora.testing.faults.observing import observing
     from agora.testing.faults.operations import Observer, Operation
     from agora.testing.faults.recorder import DiskRecorder
+    from agora.testing.faults.watched import observing
 
 __all__ = [
     "Call",
@@ -52,7 +52,7 @@ _MODULES = {
     "Observer": ".operations",
     "Operation": ".operations",
     "Tree": ".nodes",
-    "observing": ".observing",
+    "observing": ".watched",
     "write_tree": ".disk",
 }
 

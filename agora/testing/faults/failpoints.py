@@ -18,8 +18,8 @@ import apsw
 import attrs
 
 from agora.testing.faults.calls import Call
-from agora.testing.faults.observing import observing
 from agora.testing.faults.operations import Operation
+from agora.testing.faults.watched import observing
 
 __all__ = ["Crash", "Failpoints", "Fault"]
 

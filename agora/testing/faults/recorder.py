@@ -11,8 +11,8 @@ import attrs
 
 from agora.testing.faults.disk import Disk
 from agora.testing.faults.nodes import Loss, Tree
-from agora.testing.faults.observing import observing
 from agora.testing.faults.operations import Operation
+from agora.testing.faults.watched import observing
 
 __all__ = ["DiskRecorder"]
 

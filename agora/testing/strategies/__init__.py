@@ -12,9 +12,9 @@ from agora.testing.needs import require_hypothesis
 if TYPE_CHECKING:
     from agora.testing.strategies.arrow import record_batches, schemas
     from agora.testing.strategies.csvtexts import CsvTrouble, csv_texts
+    from agora.testing.strategies.declared import records
     from agora.testing.strategies.failures import failpoints, failure_plans, life_plans, losses, spoiled
     from agora.testing.strategies.jsontexts import JsonTrouble, json_lines
-    from agora.testing.strategies.records import records
     from agora.testing.strategies.schedules import (
         batch_sizes,
         borders,
@@ -63,7 +63,7 @@ _MODULES = {
     "limits": ".schedules",
     "losses": ".failures",
     "record_batches": ".arrow",
-    "records": ".records",
+    "records": ".declared",
     "schemas": ".arrow",
     "spoiled": ".failures",
     "suspensions": ".schedules",
