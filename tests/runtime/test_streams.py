@@ -1,0 +1,129 @@
+"""What a source's stream may be, how it is closed, and how a lifespan may end."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from support import run_virtual
+
+from agora import AgoraError, ConfigError, Pipeline
+from agora.sinks import MemorySink
+
+
+async def generator() -> AsyncGenerator[int]:
+    for number in range(3):
+        yield number
+
+
+class Plain:
+    """An async iterator with nothing to close."""
+
+    def __init__(self) -> None:
+        self.left = [2, 1, 0]
+
+    def __aiter__(self) -> "Plain":
+        return self
+
+    async def __anext__(self) -> int:
+        if not self.left:
+            raise StopAsyncIteration
+        return self.left.pop()
+
+
+@asynccontextmanager
+async def channel() -> AsyncIterator[AsyncIterator[int]]:
+    yield generator()
+
+
+async def forgotten() -> int:
+    return 1
+
+
+@attrs.define
+class Gives:
+    stream: Callable[[], Any]
+
+
+@pytest.mark.parametrize("stream", [generator, Plain, channel, trio.as_safe_channel(generator)])
+def test_a_stream_is_any_async_iterable_or_what_opens_one(stream: Callable[[], Any]) -> None:
+    sink = MemorySink()
+    run_virtual(Pipeline(Gives(stream), name="p").to(sink).build().run)
+    assert sink.records == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("stream", "kind"), [(partial(forgotten), "coroutine"), (lambda: [1], "list")])
+def test_what_is_no_stream_is_named_with_what_it_must_be(stream: Callable[[], Any], kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"gave a {kind}: it must be an async generator"):
+        run_virtual(Pipeline(Gives(stream), name="p").to(MemorySink()).build().run)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_generator_that_holds_a_nursery_is_closed_and_only_its_own_errors_come_out(fails: bool) -> None:
+    async def stream() -> AsyncGenerator[int]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            try:
+                for number in range(10):
+                    yield number
+            finally:
+                nursery.cancel_scope.cancel()
+                if fails:
+                    raise OSError("can't be closed")
+
+    sink = MemorySink()
+    bound = Pipeline(Gives(stream), name="p").to(sink).build()
+    if fails:
+        with pytest.raises(OSError, match="can't be closed"):
+            run_virtual(lambda: bound.run(max_records=4))
+    else:
+        run_virtual(lambda: bound.run(max_records=4))
+    assert sink.records == [0, 1, 2, 3]
+
+
+# Lifespans.
+
+
+@attrs.define(eq=False)
+class Living(MemorySink):
+    enter: Callable[[], Any] = trio.lowlevel.checkpoint
+    events: list[str] = attrs.field(factory=list)
+
+    @asynccontextmanager
+    async def lifespan(self, context: Any) -> AsyncIterator[None]:
+        self.events.append("enter")
+        try:
+            await self.enter()
+            yield
+        finally:
+            self.events.append("leave")
+
+
+def test_a_run_that_is_cancelled_while_a_lifespan_is_entered_leaves_it() -> None:
+    sink = Living(enter=trio.sleep_forever)
+
+    async def main() -> None:
+        with trio.move_on_after(1) as scope:
+            await Pipeline(Gives(generator), name="p").to(sink).build().run()
+        assert scope.cancelled_caught
+
+    run_virtual(main)
+    assert (sink.events, sink.records) == (["enter", "leave"], [])
+
+
+def test_a_lifespan_that_ends_by_itself_ends_the_run_and_is_named() -> None:
+    class Short:
+        @asynccontextmanager
+        async def lifespan(self, context: Any) -> AsyncIterator[None]:
+            with trio.move_on_after(1):
+                yield
+
+        async def write(self, records: Any) -> None:
+            await trio.sleep(5)
+
+    bound = Pipeline(Gives(generator), name="p").to(Short(), name="short").build()
+    with pytest.raises(AgoraError, match="the lifespan of sink:short ended before the run"):
+        run_virtual(bound.run)
