@@ -60,10 +60,14 @@ class Powered:
         seen = set()
         for moment in self.moments:
             for loss in [Loss.total(), Loss.random(moment.number)][: 2 if self.revocable else 1]:
-                left = moment.saves, frozenset(self.left(moment, loss).items())
+                left = moment.saves, self.is_over(moment), frozenset(self.left(moment, loss).items())
                 if left not in seen:
                     seen.add(left)
                     yield moment, loss
+
+    def is_over(self, moment: Moment) -> bool:
+        """Whether the run had returned."""
+        return moment.number == len(self.moments)
 
     def left(self, moment: Moment, loss: Loss) -> Tree:
         return self.recorder.after(moment.operations, loss)

@@ -14,7 +14,7 @@ from agora.testing.faults import Call, Failpoints, Fault, write_tree
 from agora.testing.laws.base import Breach, Law
 from agora.testing.laws.sinkcase import CANCELLED, SinkCase
 from agora.testing.laws.sinklaws import DURABLE, ONCE, PUBLISH, RECOVER
-from agora.testing.laws.sinkpower import Moment, Powered
+from agora.testing.laws.sinkpower import Powered
 from agora.testing.laws.sinkruns import SinkRuns, SinkSubject, compare, in_runs, listed, sound
 
 __all__ = ["StruckTrials"]
@@ -124,20 +124,21 @@ class StruckTrials:
             runs.store = moment.store.copy()
             here = attrs.evolve(case, at=moment.number, loss=loss)
             try:
+                await self._is_whole(runs, base, whole, powered.told(moment), over=powered.is_over(moment))
                 if runs.transactional:
                     await self._goes_on(runs, base, powered.told(moment), DURABLE, DURABLE)
-                else:
-                    await self._is_published(runs, base, whole, powered, moment)
             except Breach as breach:
                 raise Breach(breach.law, breach.seen, here) from breach.__cause__
 
-    async def _is_published(
-        self, runs: SinkRuns, base: list[str], whole: list[str], powered: Powered, moment: Moment
+    async def _is_whole(
+        self, runs: SinkRuns, base: list[str], whole: list[str], struck: str, *, over: bool
     ) -> None:
+        """As what a run that is over has returned for; what one publishes, or has not yet."""
+        if not over and runs.transactional:
+            return
         found = await runs.target()
-        if found != whole and (found != base or moment == powered.moments[-1]):
-            told = powered.told(moment)
-            raise Breach(DURABLE, f"{told}, there was, of\n{listed(whole)}\nonly\n{listed(found)}")
+        if over or found != base:
+            self._compare_exactly(DURABLE, f"{struck}, there should be, whole,", whole, found)
 
     # What the trials share.
 
