@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import attrs
@@ -43,6 +42,10 @@ async def forgotten() -> int:
     return 1
 
 
+def promised() -> Any:
+    return forgotten()
+
+
 @attrs.define
 class Gives:
     stream: Callable[[], Any]
@@ -55,7 +58,7 @@ def test_a_stream_is_any_async_iterable_or_what_opens_one(stream: Callable[[], A
     assert sink.records == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("stream", "kind"), [(partial(forgotten), "coroutine"), (lambda: [1], "list")])
+@pytest.mark.parametrize(("stream", "kind"), [(promised, "coroutine"), (lambda: [1], "list")])
 def test_what_is_no_stream_is_named_with_what_it_must_be(stream: Callable[[], Any], kind: str) -> None:
     with pytest.raises(ConfigError, match=f"gave a {kind}: it must be an async generator"):
         run_virtual(Pipeline(Gives(stream), name="p").to(MemorySink()).build().run)
