@@ -52,7 +52,9 @@ def check_middleware(
             raise TypeError("law= needs case=, a MiddlewareCase")
         check.replay(trials, law, case)
     elif records is None:
-        raise TypeError("give records=, a Hypothesis strategy of records such as strategies.records({\"id\": int})")
+        raise TypeError(
+            'give records=, a Hypothesis strategy of records such as strategies.records({"id": int})'
+        )
     else:
         check.prove(trials)
 
