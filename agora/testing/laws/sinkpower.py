@@ -7,7 +7,6 @@ from typing import Any, Self
 import attrs
 
 from agora.testing.faults import Call, DiskRecorder, Loss, Tree
-from agora.testing.laws.places import takes_place
 from agora.testing.laws.recordedstore import RecordedStore
 from agora.testing.laws.sinkcase import SinkCase
 from agora.testing.laws.sinklaws import DURABLE
@@ -39,10 +38,8 @@ class Powered:
 
     @classmethod
     async def recorded(cls, runs: SinkRuns, *, revocable: bool) -> Self | None:
-        """`None` where it can't be said what would be left, since what it wrote didn't go through `agora.seam`, or
-        nowhere where that could be seen. Raises `Breach` where it fails."""
-        if not takes_place(runs.subject.factory):
-            return None
+        """`None` where it can't be said what would be left of the place, since what is there didn't go through
+        `agora.seam`, or nothing is. Raises `Breach` where the run fails."""
         runs.subject.sink(runs.place)  # what the factory makes of a new place is no part of the run
         with DiskRecorder(runs.place) as recorder:
             saves = _Saves(recorder, runs.store)
