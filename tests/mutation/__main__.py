@@ -85,7 +85,7 @@ def _left(wanted: Iterable[Mutant], survivors: bool) -> list[str]:
 def _try(names: list[str], asked: argparse.Namespace) -> None:
     """In `asked.jobs` processes of pytest, which take turns with the names."""
     running = [
-        _start(COPY / f"task{job}.json", names[job :: asked.jobs], asked)
+        _start(COPY / f"task{os.getpid()}-{job}.json", names[job :: asked.jobs], asked)
         for job in range(min(asked.jobs, len(names)))
     ]
     ends = [process.wait() for process in running]

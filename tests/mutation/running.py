@@ -29,6 +29,8 @@ EXAMPLES = 15
 PATIENCE = 3.0
 """Seconds that a test may take longer than undisturbed, and `SLOWER` times as long."""
 SLOWER = 6.0
+SLOW = 0.5
+"""Seconds from which a test of the module's own waits for its turn among the others."""
 MEMORY = 6 << 30
 CLOCKED = ("test_pace.py", "leaves_other_tasks_their_turn")
 """Tests on the real clock: beside other work they'd fail without a mutant's doing."""
@@ -69,11 +71,8 @@ class Known:
         here, near = self.kills.get(function, Counter()), self.kills.get(module, Counter())
 
         def late(test: str) -> tuple[float, bool, float]:
-            return (
-                -(here[test] * 4 + near[test]) / (self.seconds[test] + 0.05),
-                own not in test,
-                self.seconds[test],
-            )
+            took = self.seconds[test]
+            return -(here[test] * 4 + near[test]) / (took + 0.05), own not in test or took > SLOW, took
 
         tests = self.tests.get(function) or [test for test in self.seconds if BY_OTHERS in test]
         chosen: list[str] = []
