@@ -179,13 +179,15 @@ class StepWorker:
 
     async def _load(self) -> None:
         """Start a process that has the function. Not timed: it imports the function's module."""
-        for start in range(1, _STARTS + 1):
+        starts = 0
+        while True:
+            starts += 1
             try:
                 await self._run(
                     "while it loaded the step's function", inside.load, *self._function(), self.stops
                 )
             except WorkerCrashed as error:
-                if start < _STARTS and error.exit_code is not None and error.exit_code < 0:
+                if starts < _STARTS and error.exit_code is not None and error.exit_code < 0:
                     continue
                 raise StepFaultError(
                     f"{error}. Its standard error says why. A script that runs a pipeline with processes has its run "
