@@ -193,6 +193,17 @@ def test_checkpoint_saves_behind_what_was_read_so_far() -> None:
     run_virtual(main)
 
 
+def test_without_a_store_there_is_no_checkpoint_to_make() -> None:
+    async def main() -> None:
+        bound = Pipeline(Records(40, delay=lambda number: 0.5), name="p").to(ListSink()).build()
+        async with trio.open_nursery() as nursery:
+            handle = await nursery.start(bound.run)
+            await trio.sleep(3)
+            assert await handle.checkpoint() is None
+
+    run_virtual(main)
+
+
 def test_stats_show_the_run() -> None:
     async def main() -> None:
         sink = ListSink(delay=lambda: 2.0)

@@ -5,10 +5,11 @@ from typing import Any
 
 import attrs
 import pytest
-from support import CountingStore, ListSink, Records, run_virtual
+from support import CountingStore, Dedupe, ListSink, Records, run_virtual
 
 from agora import Pipeline
 from agora.state import StateDLQSink
+from agora.state.transaction import opened
 
 
 @attrs.define(eq=False)
@@ -145,3 +146,28 @@ def test_a_wrong_number_of_results_ends_a_replay_as_it_ends_a_run() -> None:
     assert run_virtual(bound.replay).dead_lettered == 2
     part.whole = True
     assert run_virtual(bound.replay).read == 2
+
+
+def test_a_letter_never_falls_back_behind_the_entry_that_it_has() -> None:
+    """A step before it keeps no state any more, so a record would enter further to the left today."""
+    chain, store, sink = Chain(), CountingStore(), ListSink()
+
+    def built(stateful: bool) -> Any:
+        split = [lambda record: [record], lambda record: record]
+        start = Pipeline(Records(3), name="p").flat_map(split[0], name="split")
+        start = start.pipe(Dedupe(), name="d") if stateful else start.map(split[1], name="d")
+        pipeline = start.map(split[1], name="plain").map(chain.map(1), name="s1").to(sink)
+        return pipeline.build(checkpoint_store=store, dlq=StateDLQSink(store.state))
+
+    def entry() -> Any:
+        async def read() -> Any:
+            async with opened(store.state):
+                [letter] = [each async for each in StateDLQSink(store.state).read("p")]
+            return letter.attempts, letter.entry.step
+
+        return run_virtual(read)
+
+    run_virtual(built(stateful=True).run)
+    assert entry() == (1, "plain")
+    assert run_virtual(built(stateful=False).replay).dead_lettered == 1
+    assert entry() == (2, "plain")

@@ -9,7 +9,7 @@ import pytest
 import trio
 from support import run_virtual
 
-from agora import AgoraError, ConfigError, Pipeline
+from agora import AgoraError, ConfigError, Pipeline, seam
 from agora.sinks import MemorySink
 
 
@@ -130,3 +130,25 @@ def test_a_lifespan_that_ends_by_itself_ends_the_run_and_is_named() -> None:
     bound = Pipeline(Gives(generator), name="p").to(Short(), name="short").build()
     with pytest.raises(AgoraError, match="the lifespan of sink:short ended before the run"):
         run_virtual(bound.run)
+
+
+class Simulated(seam.Seam):
+    """The deadline of closing is on the virtual clock."""
+
+    simulated = True
+
+
+def test_a_generator_that_does_not_close_in_time_is_told_of() -> None:
+    async def stream() -> AsyncGenerator[int]:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1_000)
+
+    sink = MemorySink()
+    bound = Pipeline(Gives(stream), name="p").to(sink).build()
+    with seam.use(Simulated()), pytest.raises(TimeoutError, match=r"generator hasn't closed within \d+ s"):
+        run_virtual(lambda: bound.run(max_records=4))
+    assert sink.records == [0, 1, 2, 3]

@@ -25,6 +25,8 @@ class Context:
     ends: list[Exception | None]
     calls: list[Callable[..., Any]] = attrs.field(factory=list)
     loaded: bool = False
+    fresh: bool = False
+    """Whether the next call comes to a process that has no function."""
     answer: inside.Answers | None = None
     """`None`: the records themselves."""
 
@@ -37,8 +39,8 @@ class Context:
         end = self.ends.pop(0) if len(self.ends) > 1 else self.ends[0]
         if end is not None:
             raise end
-        self.loaded = True
-        if fn is inside.load:
+        fresh, self.loaded, self.fresh = self.fresh, True, False
+        if fn is inside.load or fresh:
             return None
         return self.answer or inside.Answers(args[0], {})
 
@@ -180,3 +182,10 @@ def test_a_process_without_a_parent_has_nothing_to_end_with() -> None:
 
 def test_a_process_that_was_told_of_no_function_says_so() -> None:
     assert inside.work(pickle.dumps([1]), 1.0, False) is None
+
+
+async def test_a_process_that_took_the_place_of_an_idle_one_is_loaded_before_it_works() -> None:
+    one, context = worker(None)
+    context.loaded = context.fresh = True
+    assert await one.records([{"id": 1}]) == [{"id": 1}]
+    assert context.calls == [inside.work, inside.load, inside.work]
