@@ -20,7 +20,7 @@ from agora import AgoraError, seam
 from agora.testing.faults import Failpoints, Fault, Operation
 
 EVERY = bool(os.environ.get("AGORA_EVERY_FAILPOINT"))
-FIRST, RECOVERIES, SECOND = (10_000, 12, 10_000) if EVERY else (60, 2, 15)
+FIRST, RECOVERIES, SECOND = (10_000, 12, 10_000) if EVERY else (40, 2, 10)
 """Of each scenario: strikes, those whose recovery is struck again, and strikes of each such recovery."""
 
 

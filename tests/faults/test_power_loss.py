@@ -17,7 +17,7 @@ from agora import seam
 from agora.testing.faults import DiskRecorder, Failpoints, Fault, Loss, Tree, write_tree
 
 EVERY = bool(os.environ.get("AGORA_EVERY_FAILPOINT"))
-MOMENTS, RECOVERIES, SEEDS = (10_000, 12, 6) if EVERY else (40, 1, 1)
+MOMENTS, RECOVERIES, SEEDS = (10_000, 12, 6) if EVERY else (25, 1, 1)
 """Of each scenario: moments that are looked at, runs that are cut off so that a recovery is recorded, random losses."""
 
 
