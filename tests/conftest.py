@@ -1,10 +1,13 @@
-"""Where the whole suite puts its files: in memory, where there is such a file system.
+"""What makes the whole suite quick.
 
-Thousands of runs, each with its fsyncs, wait for the disk longer than they compute, and prove nothing more by it: a
-loss of power is told by what was synced (`agora.testing.faults`), not by the disk. `TMPDIR=/tmp pytest` runs the suite
-on the disk, and so does `nox -s tests`.
+Files are put in memory, where there is such a file system. Thousands of runs, each with its fsyncs, wait for the disk
+longer than they compute, and prove nothing more by it: a loss of power is told by what was synced
+(`agora.testing.faults`), not by the disk. `TMPDIR=/tmp pytest` runs the suite on the disk, and so does `nox -s tests`.
+
+What was imported and collected stays to the end: looking through it for garbage took a twentieth of the time.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -21,3 +24,8 @@ def _has_room(folder: str) -> bool:
 if "TMPDIR" not in os.environ and _has_room(_MEMORY):
     os.environ["TMPDIR"] = _MEMORY  # for processes of the tests, too
     tempfile.tempdir = None  # what was found before
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
