@@ -10,6 +10,7 @@ from process_columns import Refusing
 from support import run_virtual
 
 from agora import AgoraError, Pipeline
+from agora.deadletter import Entry
 from agora.middlewares.columnar import ColumnsResult
 from agora.sinks import MemorySink
 
@@ -121,3 +122,50 @@ def test_a_batch_in_pieces_of_processes_gives_what_a_whole_one_gives(policy: Any
             letters.records.append(str(error))
         found.append((sink.records, [getattr(each, "original", each) for each in letters.records]))
     assert found[0] == found[1]
+
+
+def test_columns_that_do_not_match_in_one_piece_of_processes_end_the_run() -> None:
+    sink = MemorySink()
+    pipeline = Pipeline(Chunks([8]), name="p").pipe(Refusing(5, wrong=True), processes=4, on_error="skip")
+    with pytest.raises(AgoraError, match="rows for 4 records"):
+        run_virtual(pipeline.to(sink).build().run)
+    assert sink.records == []
+
+
+@attrs.define(eq=False)
+class Seen:
+    """Keeps state, so that a letter from behind it enters there."""
+
+    rows: int = 0
+
+    def snapshot(self) -> int:
+        return self.rows
+
+    def restore(self, state: int) -> None:
+        self.rows = state
+
+    def process_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self.rows += batch.num_rows
+        return batch
+
+
+@pytest.mark.parametrize("in_rows", [False, True])
+def test_a_letter_from_behind_a_stateful_step_of_columns_enters_there_whatever_was_dropped(
+    in_rows: bool,
+) -> None:
+    def fails(record: Any) -> Any:
+        if record["n"] in {3, 5}:
+            raise ValueError(record["n"])
+        return record
+
+    sink, letters = MemorySink(), MemorySink()
+    pipeline = Pipeline(Chunks([8]), name="p")
+    if in_rows:
+        pipeline = pipeline.map(dict.copy, name="rows")
+    pipeline = pipeline.pipe(Seen(), name="seen").where("n % 2 = 1", name="odd").map(fails)
+    run_virtual(pipeline.to(sink).build(dlq=letters).run)
+    assert [record["n"] for record in sink.records] == [1, 7]
+    assert [letter.entry for letter in letters.records] == [
+        Entry(step="odd", record={"n": n}) for n in (3, 5)
+    ]
+    assert [letter.original for letter in letters.records] == [{"n": 3}, {"n": 5}]

@@ -45,6 +45,25 @@ async def awaited(record: Any) -> AsyncIterator[Any]:
         yield child
 
 
+class Iterating:
+    """Children by an async iterator of a class's own."""
+
+    def __init__(self, record: Any) -> None:
+        self.children = children(record)
+
+    def __aiter__(self) -> "Iterating":
+        return self
+
+    async def __anext__(self) -> Any:
+        for child in self.children:
+            return child
+        raise StopAsyncIteration
+
+
+def iterated(record: Any) -> Iterating:
+    return Iterating(record)
+
+
 class Rows:
     """Holds every record back until the end."""
 
@@ -105,6 +124,7 @@ SHAPES: dict[str, Callable[[Any], Any]] = {
     "flat_map": lambda start: start.flat_map(children),
     "flat_map that passes": lambda start: start.flat_map(children, on_error="pass"),
     "async flat_map that passes": lambda start: start.flat_map(awaited, on_error="pass"),
+    "flat_map of iterators": lambda start: start.flat_map(iterated),
     "buffered flat_map": lambda start: start.flat_map(children, concurrency=3),
     "rows at the end": lambda start: start.pipe(Rows()),
     "batches at the end": lambda start: start.pipe(Batches()),

@@ -1,6 +1,7 @@
 """Starting over: sinks are taken back together or not at all, and one that was cut off is completed by the next run."""
 
 import logging
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,32 @@ def test_a_store_that_keeps_no_base_tokens_resumes_and_starts_over_too() -> None
     assert run_virtual(lambda: bound(store, one).run(restart=True)).read == 3
     with pytest.raises(SinkChanged, match="can't be started over"):
         run_virtual(lambda: bound(store, Final()).run(restart=True))
+
+
+def test_a_sink_that_is_not_transactional_any_more_has_nothing_to_take_back() -> None:
+    store, one = CountingStore(), ListSink()
+    run_virtual(bound(store, Undoable()).run)
+    assert run_virtual(lambda: bound(store, one).run(restart=True)).read == 3
+    assert ids(one) == [0, 1, 2]
+
+
+def test_a_source_that_can_not_be_told_where_to_begin_gives_what_it_gives() -> None:
+    class Feed:
+        """Its place is somebody else's business."""
+
+        supports_checkpoint = True
+
+        def checkpoint(self) -> Any:
+            return None
+
+        async def stream(self) -> AsyncGenerator[Any]:
+            yield {"id": 7}
+
+    store, sink = CountingStore(), ListSink()
+    pipeline = Pipeline(Feed(), name="p").to(sink)
+    for _ in range(2):
+        run_virtual(pipeline.build(checkpoint_store=store).run)
+    assert ids(sink) == [7, 7]
 
 
 # Before anything is opened.
