@@ -60,7 +60,7 @@ def coverage(session: nox.Session) -> None:
     """Lines and branches of agora/runtime that its own tests reach; fails below 98 %. Arguments go to pytest."""
     install(session, "test")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["tests/runtime"]))
+    session.run("coverage", "run", "-m", "pytest", "-n", "2", *(session.posargs or ["tests/runtime"]))
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
