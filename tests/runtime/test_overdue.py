@@ -11,6 +11,7 @@ from support import ListSink, Records, run_virtual
 
 from agora import Pipeline, seam
 from agora.sinks import MemorySink
+from agora.sources import IterableSource
 
 
 class Raised(list[None]):
@@ -143,13 +144,14 @@ def ended(start: Callable[[], Any], shape: str, around: seam.Seam) -> Any:
     return sink.records, [(each.stage, each.original, each.entry) for each in letters.records], numbers
 
 
-@pytest.mark.parametrize("source", ["one by one", "in blocks", "in columns"])
+@pytest.mark.parametrize("source", ["one by one", "in blocks", "in columns", "of an iterator"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_gives_way_all_the_time_gives_the_same(shape: str, source: str) -> None:
     starts: dict[str, Callable[[], Any]] = {
         "one by one": lambda: Pipeline(Records(20), name="p"),
         "in blocks": lambda: Pipeline(Records(20, block=3), name="p"),
         "in columns": lambda: Pipeline(Tables(), name="p"),
+        "of an iterator": lambda: Pipeline(IterableSource({"id": n} for n in range(20)), name="p"),
     }
     in_peace = ended(starts[source], shape, seam.Seam())
     assert ended(starts[source], shape, Overdue()) == in_peace

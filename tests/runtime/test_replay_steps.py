@@ -171,3 +171,34 @@ def test_a_letter_never_falls_back_behind_the_entry_that_it_has() -> None:
     assert entry() == (1, "plain")
     assert run_virtual(built(stateful=False).replay).dead_lettered == 1
     assert entry() == (2, "plain")
+
+
+def test_two_sinks_whose_conditions_fail_for_a_record_have_a_letter_each_however_often_it_is_replayed() -> (
+    None
+):
+    mended: set[str] = set()
+
+    def asks(name: str) -> Any:
+        def where(record: Any) -> bool:
+            if record["id"] == 1 and name not in mended:
+                raise ValueError(name)
+            return True
+
+        return where
+
+    store, sinks, rest = CountingStore(), {name: ListSink() for name in "ab"}, ListSink()
+    pipeline: Any = Pipeline(Records(3), name="p")
+    for name, sink in sinks.items():
+        pipeline = pipeline.to(sink, name=name, where=asks(name))
+    bound = pipeline.to(rest, name="rest", otherwise=True).build(
+        checkpoint_store=store, dlq=StateDLQSink(store.state)
+    )
+    assert run_virtual(bound.run).dead_lettered == 1
+    assert run_virtual(bound.replay).read == 2
+    mended.add("b")
+    run_virtual(bound.replay)
+    assert [[record["id"] for record in sink.records] for sink in sinks.values()] == [[0, 2], [0, 2, 1]]
+    mended.add("a")
+    assert run_virtual(bound.replay).read == 1
+    assert [record["id"] for record in sinks["a"].records] == [0, 2, 1]
+    assert rest.records == []
