@@ -82,6 +82,8 @@ class Opening:
     """The base tokens that were saved."""
     _cut_off: bool = False
     """Whether this run completes a restart that another one began."""
+    _forgotten: bool = False
+    """Whether it is saved that the checkpoint counts no more: from there on the next run starts over, too."""
     _opened: bool = False
     _missing: frozenset[str] = frozenset()
     """Sinks that have a token and aren't in the pipeline: from here on nothing is known of them."""
@@ -111,6 +113,11 @@ class Opening:
     def resumes_from(self) -> Checkpoint | None:
         """The checkpoint behind which this run goes on."""
         return None if self.restart else self._loaded
+
+    @property
+    def left_to_the_next(self) -> Checkpoint | None:
+        """The checkpoint behind which the next run goes on, should this one break off here."""
+        return None if self._forgotten else self._loaded
 
     async def _take_lease(self) -> None:
         store = self.spec.checkpoint_store
@@ -160,9 +167,8 @@ class Opening:
         else:
             for port in self.ports:
                 if known.get(port.name) is not None and hasattr(port.sink, "recover"):
-                    if (
-                        self._lease is not None
-                    ):  # frozen until now, it would cut off what a later one has committed
+                    # Frozen until now, it would cut off what a later one has committed.
+                    if self._lease is not None:
                         await self._lease.check()
                     await maybe_await(port.sink.recover(known[port.name]))
         await self._save_genesis(known)
@@ -174,6 +180,7 @@ class Opening:
         if begin is not None and not self._cut_off:
             intent: dict[str, Json] = {STARTING_OVER: dict(known)}
             await begin(self.spec.name, {**self._genesis, **intent}, fence, afresh=False)
+        self._forgotten = begin is not None
         undone = self._cut_off
         try:
             for port in self.ports:
@@ -183,6 +190,7 @@ class Opening:
         except SinkChanged:
             if begin is not None and not undone:  # refused as a whole: everything is as it was
                 await begin(self.spec.name, self._genesis, fence, afresh=False)
+                self._forgotten = False
             raise
 
     async def _known_tokens(self) -> dict[str, Json]:

@@ -349,7 +349,7 @@ class Run:
         if self._stream is not None:
             saved = self._stream.last_checkpoint
         elif self._opening is not None and self._opening.looked:
-            saved = self._opening.resumes_from
+            saved = self._opening.left_to_the_next
         else:
             return "what was checkpointed is as it was, and the next run goes on from there"
         if saved is None:

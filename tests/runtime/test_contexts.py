@@ -92,6 +92,12 @@ def test_every_part_is_told_of_its_run_and_place(caplog: pytest.LogCaptureFixtur
     assert second.resumed_from is not None
     assert source.context.resumed_from == sink.context.resumed_from == second.resumed_from
     assert source.context.fence == 2
+
+
+def test_a_run_that_starts_over_resumes_from_nothing() -> None:
+    source = Source(2)
+    bound = Pipeline(source, name="p").to(Sink()).build(checkpoint_store=CountingStore())
+    run_virtual(bound.run)
     run_virtual(lambda: bound.run(restart=True))
     assert source.context.resumed_from is None
 
@@ -162,9 +168,53 @@ def test_a_sink_that_cannot_be_started_over_refuses_that_by_name() -> None:
         return Pipeline(Records(2), name="p").to(Transaction(), name="t").build(checkpoint_store=store)
 
     run_virtual(bound().run)
-    with pytest.raises(SinkChanged, match=r"sink 't' \(Transaction\) can't be started over"):
+    with pytest.raises(SinkChanged, match=r"sink 't' \(Transaction\) can't be started over") as raised:
         run_virtual(lambda: bound().run(restart=True))
+    assert "the next run goes on behind record 2" in raised.value.__notes__[0]
     assert run_virtual(bound().run).resumed_from is not None  # everything is as it was
+
+
+@pytest.mark.parametrize(
+    ("fails", "way_on"),
+    [
+        ("open", "the next run goes on behind record 2"),  # nothing is begun yet
+        ("restart", "the next run starts from the beginning"),  # by what is saved it completes what was begun
+        ("identity", "the next run starts from the beginning"),  # the checkpoint is gone
+    ],
+)
+def test_where_starting_over_breaks_off_the_error_says_what_the_next_run_finds(
+    fails: str, way_on: str
+) -> None:
+    broken = False
+
+    def check(what: str) -> None:
+        if broken and what == fails:
+            raise OSError(what)
+
+    class Restarted(Transaction):
+        def open(self, context: Any) -> None:
+            check("open")
+
+        def restart(self, token: Any) -> None:
+            check("restart")
+
+    class Identified(Records):
+        def identity(self) -> Any:
+            check("identity")
+            return super().identity()
+
+    store = CountingStore()
+
+    def bound() -> Any:
+        return Pipeline(Identified(2), name="p").to(Restarted()).build(checkpoint_store=store)
+
+    run_virtual(bound().run)
+    broken = True
+    with pytest.raises(OSError, match=fails) as raised:
+        run_virtual(lambda: bound().run(restart=True))
+    assert way_on in raised.value.__notes__[0]
+    broken = False
+    assert (run_virtual(bound().run).resumed_from is None) == ("beginning" in way_on)
 
 
 def test_a_step_s_end_that_fails_is_named() -> None:
