@@ -51,8 +51,8 @@ class SinkPort:
         return takes_columns(self.sink)
 
     async def deliver(self, rows: Sequence[Record]) -> dict[int, Exception]:
-        """Write the rows; the refused ones by position. Under the policy `"stop"`, nothing behind a refused
-        record is begun anymore.
+        """Write the rows, `Columns` only where `takes_columns`; the refused ones by position. Under the policy
+        `"stop"`, nothing behind a refused record is begun anymore.
 
         Raises what doesn't concern records, with a note where the sink could say more.
         """
@@ -60,8 +60,6 @@ class SinkPort:
         if write_record is not None:
             refused = await self._one_by_one(write_record, rows)
         else:
-            if not isinstance(rows, list) and not self.takes_columns:
-                rows = list(rows)
             refused = await self._together(rows, 0)
         self.count.failed += len(refused)
         self.count.left += len(rows) - len(refused)
