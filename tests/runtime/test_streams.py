@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pyarrow as pa
 import pytest
 import trio
-from support import run_virtual
+from support import CountingStore, run_virtual
 
 from agora import AgoraError, ConfigError, Pipeline, seam
 from agora.sinks import MemorySink
@@ -152,3 +153,49 @@ def test_a_generator_that_does_not_close_in_time_is_told_of() -> None:
     with seam.use(Simulated()), pytest.raises(TimeoutError, match=r"generator hasn't closed within \d+ s"):
         run_virtual(lambda: bound.run(max_records=4))
     assert sink.records == [0, 1, 2, 3]
+
+
+@attrs.define(eq=False)
+class Fours:
+    """Records four by four; its place is the four that it is in."""
+
+    place: int = 0
+    supports_checkpoint = True
+
+    async def prepare_resume(self, position: Any) -> None:
+        self.place = position or 0
+
+    def checkpoint(self) -> Any:
+        return self.place
+
+    def numbers(self) -> list[int]:
+        return list(range(4 * self.place, 4 * self.place + 4))
+
+
+class InBatches(Fours):
+    async def batches(self) -> AsyncIterator[pa.RecordBatch]:
+        while self.place < 3:
+            numbers = self.numbers()
+            self.place += 1
+            yield pa.RecordBatch.from_pydict({"n": numbers})
+
+
+class OneByOne(Fours):
+    async def stream(self) -> AsyncGenerator[Any]:
+        while self.place < 3:
+            for number in self.numbers():
+                self.place += number % 4 == 3
+                yield {"n": number}
+
+
+def test_a_checkpoint_in_the_middle_of_a_record_batch_is_gone_on_from_by_a_stream() -> None:
+    store, sink = CountingStore(), MemorySink()
+
+    def bound(source: Any) -> Any:
+        return Pipeline(source, name="p").to(sink).build(checkpoint_store=store)
+
+    run_virtual(lambda: bound(InBatches()).run(max_records=6))
+    assert (store.saved[-1].position, store.saved[-1].skip) == (1, 2)
+    summary = run_virtual(bound(OneByOne()).run)
+    assert [record["n"] for record in sink.records] == list(range(12))
+    assert summary.read == 6
