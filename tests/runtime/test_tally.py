@@ -110,6 +110,16 @@ def test_what_finish_gives_counts_as_coming_of_the_last_record_read() -> None:
         assert told == {kind: int(kind == best) for kind in told}, (before, now)
 
 
+def test_what_several_batches_of_finish_give_counts_once_and_adds_up() -> None:
+    tally = Tally(multiplies=True)
+    Slice([(0, "dead"), (1, "skipped")]).added_to(tally, 3, last=True)  # the third one is dropped
+    told = []
+    for fate in ("unwanted", "written", "skipped", "skipped", "dead", "dead", "written"):
+        Slice([(0, fate)]).added_to(tally, 0, last=True)
+        told.append((tally.dead_lettered, tally.skipped, tally.dropped))
+    assert told == [(1, 1, 1), (1, 1, 0), (1, 2, 0), (1, 2, 0), (2, 1, 0), (2, 1, 0), (2, 1, 0)]
+
+
 def test_what_finish_gives_without_a_record_read_is_counted_where_it_failed() -> None:
     for now in ("dead", "skipped", "written", "dropped"):
         tally = Tally(multiplies=True)
