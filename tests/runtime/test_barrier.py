@@ -19,6 +19,7 @@ from agora.runtime.pace import Pace
 from agora.runtime.spans import Spans
 from agora.runtime.states import StepStates
 from agora.sinks import JsonLinesSink
+from agora.threaded import threaded
 from agora.tracing import NoopTracer
 
 
@@ -115,12 +116,12 @@ class Made:
             port("b", Sink(self.told, "b", fails)),
         ]
         told: dict[str, Any] = {
+            "store": self.store,
             "closing": Closing(),
             "letters": None,
             "committed": lambda at: self.told.append(f"committed {at}"),
         }
         self.barrier = Barrier(
-            store=self.store,
             pipeline="p",
             run_id="r1",
             fence=3,
@@ -186,7 +187,58 @@ async def test_what_else_is_unsaved_goes_in_the_same_transaction_and_once(amends
     for _ in range(2):
         await made.barrier.at(cut(completed=amends), anything_new=not amends)
     assert (made.store.also, letters.waiting) == (["row", "letter"], [])
+    assert made.told.count("amend p 9" if amends else "save p 9") == 2
     assert [len(made.store.saved), len(made.store.amended)] == ([0, 2] if amends else [2, 0])
+
+
+class Blocking:
+    """A store whose save can be done in one thread call with the sinks' prepares."""
+
+    def __init__(self) -> None:
+        self.saved: list[tuple[str, Checkpoint, list[Any]]] = []
+
+    @threaded
+    def save(self, pipeline: str, checkpoint: Checkpoint, *, also: Any = ()) -> None:
+        self.saved.append((pipeline, checkpoint, list(also)))
+
+
+class BlockingSink(ListSink):
+    fails = False
+
+    @threaded
+    def prepare(self) -> str:
+        if self.fails:
+            raise OSError("prepare")
+        return "token t"
+
+    async def commit(self, token: Any) -> None:
+        self.calls.append(token)
+
+
+async def test_in_one_thread_call_the_same_is_prepared_saved_and_committed() -> None:
+    store, sink = Blocking(), BlockingSink()
+    made = Made(letters=Letters(), store=store)
+    made.ports.append(port("t", sink))
+    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]
+    await made.barrier.at(cut(), anything_new=True)
+    ((pipeline, checkpoint, also),) = store.saved
+    assert (pipeline, checkpoint.ordinal, also) == ("p", 9, ["row", "letter"])
+    assert checkpoint.sinks == {"a": "token a", "f": None, "b": "token b", "t": "token t"}
+    assert (sink.calls, made.open, made.barrier.last.saved) == (["token t"], [], checkpoint)
+    sink.fails = True
+    with pytest.raises(OSError, match="prepare"):
+        await made.barrier.at(cut(), anything_new=True)
+    assert (len(store.saved), made.open) == (1, ["a", "b", "t"])
+
+
+async def test_a_run_that_is_over_begins_nothing_in_a_thread() -> None:
+    store = Blocking()
+    made = Made(store=store)
+    made.ports[:] = [port("t", BlockingSink())]
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await made.barrier.at(cut(), anything_new=True)
+    assert (scope.cancelled_caught, store.saved, made.open) == (True, [], [])
 
 
 async def test_where_only_the_end_is_new_the_checkpoint_is_amended_and_that_is_no_save() -> None:

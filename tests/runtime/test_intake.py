@@ -205,6 +205,26 @@ async def test_a_source_that_fails_halts_behind_what_was_read_and_nothing_follow
     assert len(read.sent) == 1
 
 
+async def test_what_could_not_be_read_before_the_source_failed_ends_the_run_first() -> None:
+    read = Read(malformed_policy="stop")
+    read.take(["a", Malformed("x", ValueError("first"))])
+    read.intake.fail(OSError("then"))
+    (batch,) = read.sent
+    assert batch.halt is not None
+    assert (str(batch.halt.error), batch.rows) == ("first", ["a"])
+
+
+async def test_without_cuts_no_border_makes_one_and_every_batch_tells_the_limit_of_then() -> None:
+    read = Read(cuts=False, max_records=4, limit=500)
+    read.take("ab", granted=2)
+    read.intake.credits.limit = 600
+    read.take("cd", granted=2)
+    assert [(batch.cut, batch.end, batch.limit) for batch in read.sent] == [
+        (None, None, 500),
+        (None, "stopped", 600),
+    ]
+
+
 async def test_max_records_ends_the_run_at_that_border_with_a_cut() -> None:
     read = Read(max_records=3)
     assert read.take("abc") == [False, False, True]

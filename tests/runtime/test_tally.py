@@ -98,6 +98,8 @@ def test_where_nothing_multiplies_what_is_not_written_has_one_other_outcome() ->
     assert counts(tally) == {"read": 10, "dead": 2, "skipped": 1, "dropped": 3, "rows": 4}
     tally.add(batch_of(3, [0]), dead=(), skipped=(), unwanted=(), written=1)
     assert counts(tally) == {"read": 13, "dead": 2, "skipped": 1, "dropped": 5, "rows": 5}
+    tally.add(batch_of(3, []), dead=[0], skipped=[1, 2], unwanted=(), written=0)
+    assert counts(tally) == {"read": 16, "dead": 3, "skipped": 3, "dropped": 5, "rows": 5}
 
 
 def test_what_finish_gives_counts_as_coming_of_the_last_record_read() -> None:
