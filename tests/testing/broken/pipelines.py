@@ -195,14 +195,13 @@ class RemembersInAFile:
     def __init__(self, place):
         self.path = place / "seen.json"
         self.passed = json.loads(self.path.read_text()) if self.path.exists() else 0
-        self.count = 0
+
+    def on_start(self, context):
+        self.count = 0 if context.resumed_from is None else context.resumed_from.ordinal
 
     def process(self, record):
         self.count += 1
-        return None if self.count <= self.passed and self.again else record
-
-    def on_start(self, context):
-        self.again = context.resumed_from is None
+        return None if self.count <= self.passed else record
 
     def on_end(self):
         self.path.write_text(json.dumps(self.count))
