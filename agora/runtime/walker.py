@@ -13,7 +13,6 @@ from typing import Any
 import attrs
 
 from agora.copying import keep
-from agora.deadletter import SOURCE_ENTRY
 from agora.middlewares.step import Step, StepKind
 from agora.records import Record
 from agora.runtime.batch import EntryPoint, Failure
@@ -42,9 +41,7 @@ class Walk:
         self._counts = [self.rules.count(step) for step in self.steps]
         self._marks = [self.rules.marking(step) for step in self.steps]
 
-    async def through(
-        self, record: Record, offset: int, start: int = 0, entry: EntryPoint = SOURCE_ENTRY
-    ) -> None:
+    async def through(self, record: Record, offset: int, start: int, entry: EntryPoint) -> None:
         """Pass `record` through the steps from `start` on. After a failure that ends the run, `halt` is
         set."""
         for position in range(start, len(self.steps)):

@@ -81,6 +81,7 @@ def test_records_that_multiply_pass_the_rest_of_the_chain_before_the_next_one_en
 @given(Fates, Policies, Numbers, st.booleans(), st.integers(1, 4))
 @example(("keep", "fail", "drop"), None, [0, 1, 2, 4], True, 4)
 @example(("keep", "fail", "drop"), "stop", [0, 2, 1, 4], False, 4)
+@example(("keep", "fail", "drop"), "stop", [0, 2, 0, 0, 2, 1], False, 4)
 @example(("keep", "fail", "drop"), "pass", [0, 2, 1, 4], False, 2)
 def test_a_batch_that_fails_is_taken_apart_until_the_culprits_are_alone(
     fates: tuple[str, ...], policy: Any, numbers: list[int], letters: bool, size: int
@@ -170,7 +171,7 @@ def test_nothing_is_asked_for_what_was_held_back_before_the_end_or_behind_a_halt
 @pytest.mark.parametrize("gives", [None, []])
 def test_a_step_may_have_held_nothing_back(kind: Any, gives: Iterable[Any] | None) -> None:
     batch, counts = finished([step_from(kind(gives), name="s0")])
-    assert (list(batch.rows), counts) == (["x", "y"], [(3, 2, 1, 0)])
+    assert (list(batch.rows), counts, batch.halt) == (["x", "y"], [(3, 2, 1, 0)], None)
 
 
 @pytest.mark.parametrize(("kind", "before"), [(Holding, ["x", "y", "a"]), (HoldingBatches, ["x", "y"])])

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from support import ListSink
 
+from agora.columns import Columns
 from agora.errors import RecordsRejected
 from agora.runtime.delivery import SinkPort, chosen_rows, route
 from agora.runtime.pace import Pace
@@ -150,5 +152,38 @@ async def test_a_where_that_answers_for_all_at_once_is_asked_so() -> None:
     assert [list(each) for each in errors] == [[2], []]
 
 
-def test_chosen_rows_are_those_at_the_positions() -> None:
+def columns_of(*numbers: int) -> Columns:
+    return Columns(pa.RecordBatch.from_pydict({"n": list(numbers)}))
+
+
+class ColumnSink:
+    """Takes batches without the number that is refused."""
+
+    atomic_write = True
+
+    def __init__(self, refused: int = -1) -> None:
+        self.refused = refused
+        self.got: list[list[int]] = []
+
+    async def write(self, records: Sequence[Any]) -> None:
+        raise AssertionError("columns are written as columns")
+
+    async def write_columns(self, record_batch: pa.RecordBatch) -> None:
+        numbers = record_batch.column("n").to_pylist()
+        if self.refused in numbers:
+            raise ValueError(self.refused)
+        self.got.append(numbers)
+
+
+async def test_a_sink_that_takes_columns_is_written_them_and_the_culprit_is_found_in_them() -> None:
+    sink = ColumnSink(refused=3)
+    refused = await port(sink).deliver(columns_of(0, 1, 2, 3, 4))
+    assert list(refused) == [3]
+    assert [number for part in sink.got for number in part] == [0, 1, 2, 4]
+
+
+def test_chosen_rows_are_those_at_the_positions_in_the_form_that_they_have() -> None:
     assert chosen_rows(list("abcd"), [1, 3]) == ["b", "d"]
+    chosen = chosen_rows(columns_of(5, 6, 7), [0, 2])
+    assert isinstance(chosen, Columns)
+    assert chosen.data.column("n").to_pylist() == [5, 7]

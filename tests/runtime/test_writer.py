@@ -8,7 +8,7 @@ import trio
 from support import ListSink
 
 from agora.deadletter import DLQRecord, Entry
-from agora.errors import TooManyDeadLetters
+from agora.errors import RecordsRejected, TooManyDeadLetters
 from agora.runtime.batch import Batch, Cut, Failure, StreamOrigin
 from agora.runtime.credits import Credits
 from agora.runtime.delivery import SinkPort
@@ -290,3 +290,66 @@ async def test_each_write_and_each_cut_tells_the_adaptive_limit_how_long_it_took
     await work.handle(batch_of(["a"], limit=9, cut=Cut(ordinal=1, position=None)))
     assert adaptive.told == [(2.0, 9, True), (0.0, 9, False)]
     assert work.credits.limit == 72
+
+
+class Barrier:
+    """Notes whether anything is new at a cut."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+        self.states = self
+
+    def reached(self, cut: Cut) -> None: ...
+
+    async def before_writing(self) -> None: ...
+
+    def needed(self, cut: Cut, *, anything_new: bool) -> bool:
+        self.told.append(anything_new)
+        return False
+
+
+@pytest.mark.parametrize(
+    ("more", "new"),
+    [
+        ({}, False),
+        ({"count": 2}, True),  # all of them dropped
+        ({"rows": ["of finish"], "index": [0]}, True),
+        ({"failures": [failed(0)]}, True),
+    ],
+)
+async def test_whatever_was_handled_since_the_last_cut_is_new_at_the_next(
+    more: dict[str, Any], new: bool
+) -> None:
+    work = Worked({"sink": ListSink(), "policy": "stop"}, multiplies=True)
+    barrier = Barrier()
+    work.writer.barrier = barrier  # type: ignore[assignment]
+    told = {"rows": [], "index": [], "count": 0} | more
+    await work.handle(batch_of(**told), *(batch_of([], cut=Cut(ordinal=2, position=None)) for _ in range(2)))
+    assert barrier.told == [new, False]
+
+
+def fails_at(*which: Any) -> Callable[[Any], bool]:
+    def where(row: Any) -> bool:
+        if row in which:
+            raise KeyError(row)
+        return True
+
+    return where
+
+
+async def test_a_where_that_fails_behind_what_ends_the_run_or_at_it_makes_no_letter() -> None:
+    work = Worked(
+        {"sink": ListSink(bad=bad("c")), "policy": "stop"},
+        {"sink": ListSink(), "policy": "dead_letter", "where": fails_at("b", "c", "d")},
+    )
+    with pytest.raises(RecordsRejected, match="refused 'c'"):
+        await work.handle(batch_of(["a", "b", "c", "d"]))
+    assert work.told == [(1, "sink:s1")]
+
+
+async def test_under_stop_a_sink_whose_where_failed_is_written_nothing_behind_that_record() -> None:
+    sink = ListSink()
+    work = Worked({"sink": sink, "policy": "stop", "where": fails_at("b")})
+    with pytest.raises(KeyError, match="b"):
+        await work.handle(batch_of(["a", "b", "c"]))
+    assert sink.records == ["a"]
