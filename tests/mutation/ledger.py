@@ -14,6 +14,7 @@ KINDS = {
     "speed": "the same answers, later or at a higher cost; benchmarks watch it",
     "text": "what is said to people, or in a `repr`",
     "clock": "how long real time passes: tests on the real clock see it, which are left out here",
+    "unrun": "a test kills it that can't run on mutants, or not within the seconds: named",
     "guard": "a second check of what another one, or a type, makes impossible already",
     "open": "a test should kill it; none does yet",
 }

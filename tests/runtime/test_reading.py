@@ -115,6 +115,11 @@ def test_a_source_of_blocks_is_told_how_much_room_there_is() -> None:
     read.run()
     assert [rows for rows, *_ in source.asked] == [4, 3, 2, 1, 4, 3, 2, 1, 1]
     assert {tuple(more) for _, *more in source.asked} == {(4, False, True)}
+    columnar = Asked(1)
+    wanting = Read(columnar)
+    wanting.reader.columns = True
+    wanting.run()
+    assert columnar.asked == [(4, 4, True, False)]
 
 
 def test_a_block_that_is_larger_than_a_batch_is_taken_apart_without_splinters() -> None:
@@ -282,7 +287,8 @@ def test_a_cut_goes_to_the_writer_before_more_is_read() -> None:
     async def writer() -> None:
         while not read.sent:
             await trio.lowlevel.checkpoint()
-        await trio.lowlevel.checkpoint()
+        for _ in range(4):
+            await trio.lowlevel.checkpoint()
         seen.append(len(read.sent))
         assert read.sent[0][1].cut is not None
         read.sent[0][1].cut.reached = True
