@@ -217,6 +217,31 @@ def test_where_starting_over_breaks_off_the_error_says_what_the_next_run_finds(
     assert (run_virtual(bound().run).resumed_from is None) == ("beginning" in way_on)
 
 
+def test_a_refusal_leaves_what_was_begun_to_a_later_run() -> None:
+    class Restarted(Transaction):
+        fails = False
+
+        def restart(self, token: Any) -> None:
+            if self.fails:
+                raise OSError("restart")
+
+    store = CountingStore()
+
+    def run(sink: Any, **options: Any) -> Any:
+        bound = Pipeline(Records(2), name="p").to(sink, name="s").build(checkpoint_store=store)
+        return run_virtual(lambda: bound.run(**options))
+
+    broken = Restarted()
+    run(broken)
+    broken.fails = True
+    with pytest.raises(OSError, match="restart"):
+        run(broken, restart=True)
+    with pytest.raises(SinkChanged, match="can't be started over") as raised:
+        run(Transaction())
+    assert "starts from the beginning" in raised.value.__notes__[0]
+    assert run(Restarted()).resumed_from is None
+
+
 def test_a_step_s_end_that_fails_is_named() -> None:
     class Ending(Stateful):
         def on_end(self) -> None:

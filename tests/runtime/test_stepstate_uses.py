@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support import run_virtual
 
 from agora.runtime.stepstate import StateMisuseError, StepState, UnusableState
-from agora.state import Put
+from agora.state import MemoryBackend, Put, steplog
 from agora.state.sealed import unseal
-from agora.state.steplog import Place, StepLog
+from agora.state.steplog import Place, StepLog, read_rows
 
 USES: dict[str, Callable[[StepState], Any]] = {
     "[]": lambda state: state["a"],
@@ -100,6 +101,42 @@ def test_what_is_held_on_to_and_then_replaced_or_deleted_is_not_looked_at_anymor
     state["c"] = 1
     del state["c"]
     assert cut(state) == ({}, ["c"])
+
+
+def test_beside_what_is_held_on_to_other_keys_come_and_go() -> None:
+    state = loaded(a=[1], b=1)
+    held = state["a"]
+    cut(state)
+    state["c"] = 1
+    del state["c"]
+    del state["b"]
+    held.append(2)
+    assert cut(state) == ({"a": [1, 2]}, ["c", "b"])
+
+
+def test_what_old_rows_hold_is_saved_anew_when_they_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steplog, "_SLACK", 0)
+
+    async def main() -> dict[str, Any]:
+        state, backend = StepState("s", StepLog("p", "s")), MemoryBackend()
+        await backend.open()
+        for number in range(20):
+            state[f"old {number}"] = number
+        state["list"] = [1]
+        held = state["list"]
+        for number in range(60):
+            state["new"] = number
+            held.append(number)
+            place, changes = state.cut()
+            await backend.apply(changes)
+        assert place is not None
+        assert place.first > 0
+        found: dict[str, Any] = {}
+        async for put, _ in read_rows(backend, "p", "s", place):
+            found |= put
+        return found
+
+    assert run_virtual(main) == {f"old {n}": n for n in range(20)} | {"new": 59, "list": [1, *range(60)]}
 
 
 def test_what_a_row_tells_is_taken_over_in_order_and_equal_numbers_are_one_object() -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from process_steps import double
 from support import CountingStore, run_virtual
 
 from agora.middlewares.step import Step, StepKind, step_from
@@ -89,6 +90,12 @@ def test_a_buffered_step_can_have_none() -> None:
     with pytest.raises(
         StateMisuseError, match=r"step 'a' runs with concurrency=3, so it can't use context\.state"
     ):
+        mapping["x"] = 1
+
+
+def test_a_step_in_processes_can_have_none() -> None:
+    mapping = states().mapping(step_from(double, name="a", processes=2))
+    with pytest.raises(StateMisuseError, match=r"step 'a' runs with processes=\d+, so"):
         mapping["x"] = 1
 
 
@@ -183,6 +190,28 @@ def test_a_mapping_is_filled_with_what_was_saved_and_goes_on_behind_it() -> None
         await fresh.load(plain("a", concurrency=2), saved)  # can't have one anymore: it isn't read
 
     run_virtual(main)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_mapping_that_was_emptied_is_not_in_use(count: int) -> None:
+    async def main() -> bool:
+        store, step = CountingStore(), plain("a")
+        await store.state.open()
+        kept, at = states(store), cut()
+        mapping = kept.mapping(step)
+        mapping["x"] = mapping["y"] = 1
+        before = cut()
+        kept.cut(step, before)
+        await store.state.apply(before.changes)
+        mapping.clear()
+        mapping.update({str(number): number for number in range(count)})
+        kept.cut(step, at)
+        await store.state.apply(at.changes)
+        later = states(store)
+        await later.load(step, at.states)
+        return later.stateful(step)
+
+    assert run_virtual(main) is (count > 0)
 
 
 def test_rows_of_steps_that_are_gone_go_with_the_next_checkpoint() -> None:
