@@ -8,6 +8,7 @@ import pytest
 from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import Pipeline, SourceChanged
+from agora.deadletter import letter_id
 from agora.sources.base import Block, Demand
 
 
@@ -78,6 +79,29 @@ def test_records_are_numbered_on_and_so_are_their_letters() -> None:
         {"ordinal": 1, "position": 1},
         {"ordinal": 4, "position": 4},
     ]
+
+
+def test_ids_of_letters_are_of_the_pipeline_until_it_is_started_over() -> None:
+    letters, store = ListSink(), CountingStore()
+    source, sink = Records(6), Sink(bad=lambda record: True)
+
+    def run(*more: Any, **options: Any) -> Any:
+        built = Pipeline(source, name="p").to(sink, name="s").to(*more or [lambda record: None])
+        return run_virtual(lambda: built.build(checkpoint_store=store, dlq=letters).run(**options))
+
+    def ids(run_id: str) -> list[str]:
+        return [letter_id(pipeline="p", run_id=run_id, ordinal=at, stage="sink:s") for at in range(6)]
+
+    run(max_records=3)
+    run(Sink())  # a new one, whose base token is saved
+    assert [letter.id for letter in letters.records] == ids("")
+    letters.records.clear()
+    sink.restart = lambda token: None  # type: ignore[attr-defined]
+    over = Sink()
+    over.restart = sink.restart  # type: ignore[attr-defined]
+    first = run(over, restart=True, max_records=3)
+    run(over)
+    assert [letter.id for letter in letters.records] == ids(first.run_id)
 
 
 def test_a_sink_is_told_its_token_and_the_source_its_position_before_anything_is_read() -> None:
