@@ -321,10 +321,10 @@ class WaitsForEver:
 
 
 class StaysBusy:
-    """What it takes it gives back, unless it is cancelled."""
+    """What it takes it gives back, unless it is cancelled: once is enough."""
 
     def __init__(self):
-        self.connections = trio.Semaphore(2)
+        self.connections = trio.Semaphore(1)
 
     async def process(self, record):
         await self.connections.acquire()
