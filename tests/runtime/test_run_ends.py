@@ -1,0 +1,230 @@
+"""How runs end: what sinks and queues are asked for, what errors say, and what is told of the run."""
+
+from typing import Any
+
+import pytest
+import trio
+from support import CountingStore, ListSink, Records, run_virtual
+
+from agora import AgoraError, Pipeline, seam
+
+
+class Sink(ListSink):
+    """Notes what it is asked for at the end."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self.told: list[str] = []
+
+    def finish(self) -> None:
+        self.told.append("finish")
+
+    async def flush(self) -> None:
+        self.told.append("flush")
+
+    async def publish(self) -> None:
+        self.told.append("publish")
+
+
+class Live(Sink):
+    live = True
+
+
+def fail(record: Any) -> Any:
+    raise ValueError(record)
+
+
+def test_without_checkpoints_targets_appear_at_the_end_of_a_run_that_didn_t_fail() -> None:
+    sink, live = Sink(), Live()
+    bound = Pipeline(Records(4), name="p").to(sink).to(live).build()
+    run_virtual(bound.run)
+    assert sink.told == ["finish", "flush", "publish"]
+    sink.told.clear()
+    live.told.clear()
+    run_virtual(lambda: bound.run(max_records=2))
+    assert sink.told == ["flush", "publish"]  # what waits for more records isn't finished: the source isn't
+    assert "publish" not in live.told
+    failing = Pipeline(Records(4), name="p").map(fail).to(broken := Sink()).build()
+    with pytest.raises(ValueError, match="0"):
+        run_virtual(failing.run)
+    assert broken.told == []
+
+
+def test_letters_appear_however_the_run_ends() -> None:
+    queue = Sink()
+    run_virtual(Pipeline(Records(2), name="p").map(fail).to(ListSink()).build(dlq=queue).run)
+    assert (queue.told, len(queue.records)) == (["finish", "flush", "publish"], 2)
+    queue.told.clear()
+    broken = Pipeline(Records(9), name="p").map(fail).to(ListSink()).build(dlq=queue, max_dead_letters=3)
+    with pytest.raises(AgoraError, match="max_dead_letters"):
+        run_virtual(broken.run)
+    assert queue.told == ["finish", "flush", "publish"]
+    queue.told.clear()
+
+    class Refusing(Records):
+        def open(self, context: Any) -> None:
+            raise OSError("refused")
+
+    with pytest.raises(OSError, match="refused"):
+        run_virtual(Pipeline(Refusing(1), name="p").to(ListSink()).build(dlq=queue).run)
+    assert queue.told == []  # nothing was begun
+
+
+def test_with_checkpoints_nothing_is_published_and_a_queue_is_flushed_at_each() -> None:
+    sink, queue = Sink(), Sink()
+    bound = Pipeline(Records(4), name="p").to(sink).build(
+        checkpoint_store=CountingStore(), dlq=queue, checkpoint_every=2, batch_size=2
+    )  # fmt: skip
+    run_virtual(bound.run)
+    assert "publish" not in [*sink.told, *queue.told]
+    assert sink.told.count("flush") == queue.told.count("flush") >= 2
+    assert sink.told.count("finish") == 1
+
+
+class Closing(Sink):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def close(self) -> None:
+        self.error.add_note("a note of its own")
+        raise self.error
+
+
+def test_the_first_error_comes_out_with_its_place_the_way_on_and_what_came_then() -> None:
+    bound = Pipeline(Records(4), name="p").map(fail, name="m").to(Closing(OSError("late")), name="s").build()
+    with pytest.raises(ValueError, match="0") as raised:
+        run_virtual(bound.run)
+    place, then = raised.value.__notes__
+    assert place.startswith("in pipeline 'p', run ")
+    assert place.endswith(
+        ", stage middleware:m, record 0; nothing was checkpointed: the next run starts from the beginning"
+    )
+    assert then == "then OSError: late (a note of its own; while closing sink:s (Closing.close))"
+
+
+@pytest.mark.parametrize(
+    ("fail_at", "way_on"),
+    [
+        (1, "no checkpoint was saved yet: the next run starts from the beginning"),
+        (3, "the next run goes on behind record 2, where the last checkpoint is"),
+    ],
+)
+def test_with_checkpoints_the_way_on_is_told(fail_at: int, way_on: str) -> None:
+    source = Records(6, fail_at=fail_at)
+    bound = (
+        Pipeline(source, name="p").to(ListSink()).build(checkpoint_store=CountingStore(), checkpoint_every=2)
+    )
+    with pytest.raises(RuntimeError, match="the source broke") as raised:
+        run_virtual(bound.run)
+    assert raised.value.__notes__[0].endswith(f"stage source, record {fail_at}; {way_on}")
+
+
+def test_where_the_store_cannot_be_asked_nothing_is_said_of_checkpoints() -> None:
+    class Broken(CountingStore):
+        async def load(self, pipeline: str) -> Any:
+            raise OSError("no disk")
+
+    with pytest.raises(OSError, match="no disk") as raised:
+        run_virtual(Pipeline(Records(1), name="p").to(ListSink()).build(checkpoint_store=Broken()).run)
+    assert (
+        "; what was checkpointed is as it was, and the next run goes on from there"
+        in raised.value.__notes__[0]
+    )
+
+
+def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -> None:
+    class Rude(Records):
+        async def stream(self) -> Any:
+            try:
+                for number in range(9):
+                    yield number
+            finally:
+                raise KeyError("rude")
+
+    sink = ListSink()
+    with pytest.raises(KeyError, match="rude") as raised:
+        run_virtual(lambda: Pipeline(Rude(1), name="p").to(sink).build().run(max_records=2))
+    assert sink.records == [0, 1]
+    assert raised.value.__notes__[0].startswith("in pipeline 'p', run ")
+
+
+def test_a_summary_tells_all_of_the_run_and_nothing_of_others() -> None:
+    def odd(record: Any) -> Any:
+        return record["id"] % 2
+
+    store = CountingStore()
+    sink = ListSink(bad=lambda record: record["id"] == 7)
+    bound = (
+        Pipeline(Records(10, block=5), name="p")
+        .filter(odd, name="odd")
+        .map(lambda record: record if record["id"] != 3 else fail(3), name="three")
+        .to(sink, name="s", where=lambda record: record["id"] != 9, on_error="skip")
+        .build(checkpoint_store=store, dlq=ListSink(), checkpoint_every=5)
+    )
+    told = run_virtual(bound.run)
+    assert (told.pipeline, told.status, told.stop_reason, told.resumed_from) == ("p", "completed", None, None)
+    assert (told.read, told.written, told.dropped, told.dead_lettered, told.skipped) == (10, 2, 6, 1, 1)
+    assert told.checkpoints == len(store.saved) == 2
+    stages = {
+        name: (each.entered, each.left, each.dropped, each.failed) for name, each in told.stages.items()
+    }
+    assert stages == {
+        "source": (10, 10, 0, 0),
+        "middleware:odd": (10, 5, 5, 0),
+        "middleware:three": (5, 4, 0, 1),
+        "sink:s": (3, 2, 0, 1),
+    }
+    assert 5 <= told.peak_in_flight <= 10
+    assert told.run_id == store.saved[-1].run_id
+
+
+def test_the_duration_is_that_of_the_run_by_the_clock_at_hand() -> None:
+    class Clocked(seam.Seam):
+        def monotonic(self) -> float:
+            return trio.current_time()
+
+    async def main() -> Any:
+        await trio.sleep(50)
+        return await Pipeline(Records(3, delay=lambda number: 2.0), name="p").to(ListSink()).build().run()
+
+    with seam.use(Clocked()):
+        assert round(run_virtual(main).duration, 3) == 6
+
+
+def test_what_is_under_way_is_told_as_it_goes() -> None:
+    async def main() -> None:
+        store = CountingStore()
+        bound = (
+            Pipeline(Records(10, delay=lambda number: 1.0), name="p")
+            .filter(lambda record: record["id"] % 2 == 0)
+            .to(ListSink(delay=lambda: 0.0))
+            .build(checkpoint_store=store, checkpoint_every=4, linger=0.0, batch_size=1)
+        )
+        async with trio.open_nursery() as nursery:
+            handle = await nursery.start(bound.run)
+            await trio.sleep(6.5)
+            now = handle.stats()
+            assert (now.read, now.written, now.dropped, now.dead_lettered, now.skipped) == (6, 3, 3, 0, 0)
+            assert (now.in_flight, now.checkpoint.ordinal) == (0, 4)
+            assert round(now.rate, 3) == round(6 / 6.5, 3)
+            assert now.in_flight_limit >= 1
+            saved = await handle.checkpoint()
+            assert saved is not None
+            assert saved.ordinal == 6
+            handle.stop()
+            assert (await handle.wait()).stop_reason == "stop"
+        assert await handle.checkpoint() == saved  # it is over: the last one
+
+    run_virtual(main)
+
+
+def test_where_none_is_saved_there_is_no_checkpoint_to_ask_for() -> None:
+    async def main() -> Any:
+        async with trio.open_nursery() as nursery:
+            bound = Pipeline(Records(3, delay=lambda number: 1.0), name="p").to(ListSink()).build()
+            handle = await nursery.start(bound.run)
+            assert handle.stats().rate == 0.0
+            return await handle.checkpoint()
+
+    assert run_virtual(main) is None
