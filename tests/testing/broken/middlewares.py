@@ -480,7 +480,7 @@ PURE = {"pure": True}
 BROKEN = [
     Broken(SharedByAll, "fresh", STATEFUL),
     Broken(Numbered, "company"),
-    Broken(CoarseCache, "company"),
+    Broken(CoarseCache, "company|failures"),
     Broken(DrainedDefault, "fresh"),
     Broken(LookingAhead, "prefix", STATEFUL),
     Broken(RankedInBatch, "borders"),

@@ -41,7 +41,7 @@ def test_a_broken_middleware_is_found_and_its_counterexample_finds_it_again(brok
     finally:
         for file in OPENED:
             file.close()
-    assert seen.steady or broken.law in ("fresh", "company")
+    assert seen.steady or seen.law.name in ("fresh", "company")
     assert again.seen == seen.seen or broken.factory in (
         SharedByAll,
         DrainedDefault,
@@ -49,7 +49,8 @@ def test_a_broken_middleware_is_found_and_its_counterexample_finds_it_again(brok
 
 
 def test_each_law_is_broken_by_one_of_them():
-    assert {broken.law for broken in BROKEN} == {law.name for law in MIDDLEWARE_LAWS}
+    broken = {name for each in BROKEN for name in each.law.split("|")}
+    assert broken == {law.name for law in MIDDLEWARE_LAWS}
 
 
 def double(record):
