@@ -77,10 +77,6 @@ class Slots:
             return self._missing == 0
         return all(result is not _MISSING for result in self.results[: self._end])
 
-    @property
-    def ended(self) -> bool:
-        return self._end < len(self.units)
-
     def in_order(self) -> list[Any]:
         """The results up to the end."""
         return self.results[: self._end]
@@ -141,7 +137,8 @@ class BufferedStage:
             self._order.append(slots)
             self._slices += not batch.last
             self._queue.extend((slots, place, unit) for place, unit in enumerate(units))
-            while self._workers < min(self.step.concurrency, len(self._queue)):
+            unmanned = len(self._queue) - self._idle.statistics().tasks_waiting
+            for _ in range(min(unmanned, self.step.concurrency - self._workers)):  # the others are at work
                 workers.start_soon(self._work if self.step.remote is None else self._work_in_process)
                 self._workers += 1
             self._idle.unpark(count=len(units)) if units else self._emitter.unpark_all()
@@ -222,16 +219,13 @@ class BufferedStage:
                 self._put_back(taken[len(results) :])
 
     async def _piece(self, worker: "StepWorker", unit: Any) -> Any:
-        """What became of a piece of a batch."""
-        try:
-            if isinstance(unit, Columns):
-                from agora.runtime.columnar import columns_result  # noqa: PLC0415  - a run of rows loads no pyarrow
+        """What became of a piece of a batch. Each error is some row's result."""
+        if isinstance(unit, Columns):
+            from agora.runtime.columnar import columns_result  # noqa: PLC0415  - a run of rows loads no pyarrow
 
-                return await columns_result(self.step, unit.data, self.rules, self.pace, worker.columns)
-            asked = attrs.evolve(self.step, call=worker.batch, is_async=True)
-            return await batch_results(asked, unit, self.rules, self.pace)
-        except Exception as error:  # noqa: BLE001  - raised where the piece's turn comes
-            return Failed(error)
+            return await columns_result(self.step, unit.data, self.rules, self.pace, worker.columns)
+        asked = attrs.evolve(self.step, call=worker.batch, is_async=True)
+        return await batch_results(asked, unit, self.rules, self.pace)
 
     def _put_back(self, rest: Sequence[tuple[Slots, int, Any]]) -> None:
         """What a worker took and didn't get to is the next one's again."""
@@ -285,9 +279,6 @@ class BufferedStage:
         batch, step = slots.batch, self.step
         if step.kind is StepKind.BATCH:
             results: list[Record | None | Exception] = []
-            for part in slots.in_order():
-                if isinstance(part, Failed):
-                    raise part.error
             if slots.units and isinstance(slots.units[0], Columns):
                 from agora.runtime.columnar import joined, settle_columns  # noqa: PLC0415  - as above
 

@@ -274,9 +274,7 @@ class Stream:
 
     def _enter(self, batch: Batch) -> None:
         """A batch enters the stream. The channel has room for any number: the credits are the bound."""
-        in_flight = self.intake.read - self.tally.read
-        if in_flight > self.peak:  # quicker than max() with a property
-            self.peak = in_flight
+        self.peak = max(self.peak, self.intake.read - self.tally.read)
         if self.spans.enabled and batch.count:
             self.spans.read(batch, trio.current_time() - self._reader.reading_since)
         self._send.send_nowait(batch)

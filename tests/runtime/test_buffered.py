@@ -116,7 +116,7 @@ def test_a_batch_is_done_with_its_last_result_in_whatever_order_they_come() -> N
     assert [slots.set(place, place) for place in (2, 0)] == [False, False]
     assert not slots.done
     assert slots.set(1, 1)
-    assert (slots.done, slots.ended, slots.in_order()) == (True, False, [0, 1, 2])
+    assert (slots.done, slots.in_order()) == (True, [0, 1, 2])
 
 
 def test_behind_the_first_failure_that_ends_the_run_nothing_is_waited_for() -> None:
@@ -125,7 +125,7 @@ def test_behind_the_first_failure_that_ends_the_run_nothing_is_waited_for() -> N
     slots.end_at(2)
     slots.end_at(4)  # behind an earlier one
     assert [slots.counts(place) for place in range(5)] == [True, True, True, False, False]
-    assert (slots.ended, slots.done) == (True, False)
+    assert not slots.done
     assert [slots.set(place, place) for place in (4, 2, 0)] == [False, False, False]
     assert slots.set(1, 1)
     assert (slots.done, slots.in_order()) == (True, [0, 1, 2])
