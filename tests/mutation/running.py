@@ -6,6 +6,7 @@ before the slow, until one fails or the mutant's seconds are used up. Seconds ar
 """
 
 import contextlib
+import functools
 import json
 import os
 import resource
@@ -67,12 +68,16 @@ class Known:
     def chosen(self, mutant: str, limit: float) -> list[str]:
         function = mutant.partition("__mutmut_")[0]
         module = function.rpartition(".")[0]
-        own = f"/test_{module.rpartition('.')[2]}"
+        own = _own(module)
         here, near = self.kills.get(function, Counter()), self.kills.get(module, Counter())
 
         def late(test: str) -> tuple[float, bool, float]:
             took = self.seconds[test]
-            return -(here[test] * 4 + near[test]) / (took + 0.05), own not in test or took > SLOW, took
+            return (
+                -(here[test] * 4 + near[test]) / (took + 0.05),
+                test.partition("::")[0] not in own or took > SLOW,
+                took,
+            )
 
         tests = self.tests.get(function) or [test for test in self.seconds if BY_OTHERS in test]
         chosen: list[str] = []
@@ -87,6 +92,16 @@ class Known:
         function = mutant.partition("__mutmut_")[0]
         for key in (function, function.rpartition(".")[0]):
             self.kills.setdefault(key, Counter())[killer] += 1
+
+
+@functools.cache
+def _own(module: str) -> frozenset[str]:
+    """The files of tests that are a module's own: by their name, or because they name it."""
+    name = f"test_{module.rpartition('.')[2]}"
+    files = Path("tests/runtime").glob("test_*.py")
+    return frozenset(
+        path.as_posix() for path in files if path.name.startswith(name) or module in path.read_text()
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

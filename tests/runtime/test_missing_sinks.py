@@ -1,5 +1,5 @@
 """A sink that was in the last checkpoint and isn't in the pipeline now: refused while its target may hold what isn't
-committed, forgotten once it can't."""
+committed, forgotten once it can't (`agora.runtime.opening`)."""
 
 import logging
 from pathlib import Path

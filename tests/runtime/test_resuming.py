@@ -1,4 +1,5 @@
-"""A run that goes on: from where, what the source, sinks and steps are told of it, and what it numbers its records."""
+"""A run that goes on: from where, what the source, sinks and steps are told of it, and how it numbers its records
+(`agora.runtime.opening`)."""
 
 from collections.abc import AsyncGenerator
 from typing import Any

@@ -7,6 +7,7 @@ import trio
 from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import AgoraError, Pipeline, seam
+from agora.state import MemoryBackend, StateDLQSink
 
 
 class Sink(ListSink):
@@ -228,3 +229,64 @@ def test_where_none_is_saved_there_is_no_checkpoint_to_ask_for() -> None:
             return await handle.checkpoint()
 
     assert run_virtual(main) is None
+
+
+class Part(Sink):
+    """Is all that a pipeline has."""
+
+    supports_checkpoint = False
+
+    def process(self, record: Any) -> Any:
+        return record
+
+    async def stream(self) -> Any:
+        await trio.sleep(1)
+        yield {"id": 1}
+
+
+@pytest.mark.parametrize("place", ["source", "step", "sink", "queue"])
+@pytest.mark.parametrize("other", ["source", "step", "sink", "queue"])
+def test_a_part_is_in_one_run_at_a_time_wherever_it_stands(place: str, other: str) -> None:
+    shared = Part()
+
+    def bound(where: str) -> Any:
+        parts = {"source": Part(), "step": Part(), "sink": Part(), "queue": Part()} | {where: shared}
+        return (
+            Pipeline(parts["source"], name=where)
+            .pipe(parts["step"])
+            .to(parts["sink"])
+            .build(dlq=parts["queue"])
+        )
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(bound(place).run)
+            with pytest.raises(
+                trio.BusyResourceError, match=f"{other!r}: Part is in use by a run of pipeline {place!r}"
+            ):
+                await bound(other).run()
+        await bound(other).run()
+
+    run_virtual(main)
+
+
+def test_a_queue_on_a_state_may_serve_several_runs_at_once() -> None:
+    async def main() -> None:
+        queue = StateDLQSink(MemoryBackend())
+        await queue.state.open()
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                pipeline = Pipeline(Part(), name=name).map(fail).to(ListSink())
+                await nursery.start(pipeline.build(dlq=queue).run)
+        assert [[letter.pipeline async for letter in queue.read(name)] for name in "ab"] == [["a"], ["b"]]
+
+    run_virtual(main)
+
+
+def test_two_pipelines_without_a_queue_share_nothing() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                await nursery.start(Pipeline(Part(), name=name).to(ListSink()).build().run)
+
+    run_virtual(main)
