@@ -37,7 +37,7 @@ class ColumnSegment:
     async def process(self, batch: Batch, emit: Emit) -> None:
         """See `Segment`."""
         left = list(self.parts)
-        while left and batch.halt is None:
+        while left:  # behind a halt, too: what stands before it passes them all
             if isinstance(batch.rows, Columns) and batch.rows:
                 for _ in range(await self._together(left, batch)):
                     left.pop(0)
