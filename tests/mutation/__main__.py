@@ -3,7 +3,7 @@
     python -m tests.mutation                  every module, the most important ones first
     python -m tests.mutation tally barrier    these modules
     python -m tests.mutation --kept tally     goes on with the mutants and results of the last run
-    python -m tests.mutation --survivors      tries those again that survived
+    python -m tests.mutation --again survived "too long"    tries those of the last run again that ended so
 
 From the project's root; the mutants are in `mutants/`, a copy. Needs the packages of the group `mutation`.
 """
@@ -38,7 +38,7 @@ RESULTS = COPY / "results.jsonl"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _asked(arguments)
-    if not asked.kept and not asked.survivors:
+    if not asked.kept and not asked.again:
         shutil.rmtree(COPY, ignore_errors=True)
     if COPY.exists():
         copy_tests()
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     caught, tried = mutants()
     wanted = {one.name: one for one in tried if not asked.modules or one.module in asked.modules}
     if not asked.summary:
-        _try(_left(wanted.values(), asked.survivors), asked)
+        _try(_left(wanted.values(), asked.again), asked)
     return _report([one for one in caught if not asked.modules or one.module in asked.modules], wanted)
 
 
@@ -57,7 +57,7 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6.0, help="of tests that a mutant has to survive")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--kept", action="store_true", help="go on with the last run's mutants and results")
-    parser.add_argument("--survivors", action="store_true", help="try the last run's survivors again")
+    parser.add_argument("--again", nargs="+", default=[], help="try those again that ended so")
     parser.add_argument(
         "--summary", action="store_true", help="only tell the results there are (with --kept)"
     )
@@ -73,11 +73,9 @@ def _results() -> dict[str, dict[str, str]]:
     return {said["name"]: said for said in map(json.loads, RESULTS.read_text().splitlines())}
 
 
-def _left(wanted: Iterable[Mutant], survivors: bool) -> list[str]:
+def _left(wanted: Iterable[Mutant], again: Sequence[str]) -> list[str]:
     ends = {name: said["end"] for name, said in _results().items()}
-    left = [
-        one for one in wanted if (ends.get(one.name) == "survived" if survivors else one.name not in ends)
-    ]
+    left = [one for one in wanted if (ends.get(one.name) in again if again else one.name not in ends)]
     left.sort(key=lambda one: FIRST.index(one.module) if one.module in FIRST else len(FIRST))
     return [one.name for one in left]
 

@@ -3,6 +3,7 @@
 Of what mutmut can change, these rules leave out what no test should pin down:
 
 - a string with a space in it is a text for people (a message, a log line): it isn't changed;
+- what mutmut itself can't change: the module's own level and decorated functions (properties, context managers);
 - of the three changes of another string (`XXnameXX`, `name`, `NAME`) the first stands for all.
 """
 
