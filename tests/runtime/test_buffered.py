@@ -220,6 +220,19 @@ def test_behind_what_ends_the_run_no_record_is_begun() -> None:
     assert sent[-1].halt is not None
 
 
+class NeverEmpty:
+    async def process_batch(self, records: Sequence[Any]) -> list[Any]:
+        assert records
+        return list(records)
+
+
+def test_no_records_are_no_call() -> None:
+    step = step_from(NeverEmpty(), name="s0", concurrency=2, on_error="stop")
+    stage = BufferedStage(step=step, rules=rules_of([step], False), pace=Pace(), batch_size=4)
+    sent = run_virtual(through, stage, batches([], 0))
+    assert [(batch.rows, batch.halt) for batch in sent] == [([], None)]
+
+
 class Expanding:
     """Fails when it is called, not when its children are drawn."""
 

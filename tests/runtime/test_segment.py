@@ -218,3 +218,46 @@ def test_a_halt_among_what_was_held_back_ends_it_there() -> None:
     ]
     batch, _ = finished(steps)
     assert (list(batch.rows), batch.halt and batch.halt.stage) == (["x", "y", "a"], "middleware:s1")
+
+
+class Watched:
+    """A step that multiplies, and is told of its failures; whether it fails in its call or behind its first child."""
+
+    def __init__(self, late: bool) -> None:
+        self.late = late
+        self.told: list[Any] = []
+
+    def expand(self, record: Any) -> Any:
+        if self.late:
+            return self._children(record)
+        record["spoiled"] = True
+        raise ValueError("at once")
+
+    def _children(self, record: Any) -> Any:
+        yield {"child": record["id"]}
+        raise ValueError("late")
+
+    def on_error(self, record: Any, error: Exception) -> None:
+        self.told.append((record, str(error)))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("policy", ["pass", "skip"])
+def test_a_step_that_multiplies_is_told_of_the_record_that_it_failed_with(late: bool, policy: Any) -> None:
+    part = Watched(late)
+    step = step_from(part, name="s0", on_error=policy)
+    rules = rules_of([step], False)
+    (batch,) = batches([5])
+    batch.rows = [{"id": 5}]
+    sent: list[Batch] = []
+
+    async def emit(batch: Batch) -> None:
+        sent.append(batch)
+
+    trio.run(RowSegment(steps=(step,), rules=rules, pace=Pace(), batch_size=8).process, batch, emit)
+    told = {"id": 5} if late else {"id": 5, "spoiled": True}
+    assert part.told == [({"id": 5} if policy == "pass" and late else told, "late" if late else "at once")]
+    children = [{"child": 5}] if late and policy == "skip" else []
+    assert batch.rows == ([{"id": 5}] if policy == "pass" else children)  # as it was
+    count = rules.count(step)
+    assert (count.entered, count.left, count.failed) == (1, len(batch.rows), 1)
