@@ -1,4 +1,5 @@
-"""What each part is told of the run that it works in, and what people are told where a run can't open."""
+"""What each part is told of the run that it works in, and what people are told where a run can't open
+(`agora.runtime.opening`, `agora.runtime.run`)."""
 
 import logging
 from pathlib import Path
@@ -12,7 +13,7 @@ from agora.context import RunContext
 from agora.errors import StateError
 from agora.runtime.opening import check_paths
 from agora.sinks import JsonLinesSink
-from agora.state import CheckpointStore, MemoryBackend
+from agora.state import CheckpointStore, MemoryBackend, StateDLQSink
 from agora.testing.spans import AssertingTracer
 
 
@@ -68,6 +69,7 @@ def test_every_part_is_told_of_its_run_and_place(caplog: pytest.LogCaptureFixtur
     store, tracer = CountingStore(), AssertingTracer()
     bound = (
         Pipeline(source, name="p")
+        .map(lambda record: record)
         .pipe(step, name="m")
         .to(sink, name="s")
         .build(checkpoint_store=store, dlq=queue, tracer=tracer)
@@ -81,6 +83,7 @@ def test_every_part_is_told_of_its_run_and_place(caplog: pytest.LogCaptureFixtur
         assert told == ("p", first.run_id, stage, None, 1)
         assert (context.transactional, context.takeover, context.replay) == (True, False, False)
     assert step.started is step.context
+    assert store.saved[-1].fence == 1
     assert first.stages["middleware:m"].counts == {"seen": 3, "weight": 6}
     assert first.stages["source"].counts == {}
     tracer.assert_span("own", attributes={"id": 2}, parent="agora.middleware.m")
@@ -100,6 +103,22 @@ def test_a_run_that_starts_over_resumes_from_nothing() -> None:
     run_virtual(bound.run)
     run_virtual(lambda: bound.run(restart=True))
     assert source.context.resumed_from is None
+
+
+def test_in_a_replay_a_part_is_told_so() -> None:
+    async def main() -> None:
+        store, sink = CountingStore(), Sink()
+        await store.state.open()
+        bound = (
+            Pipeline(Records(1), name="p")
+            .to(sink)
+            .build(checkpoint_store=store, dlq=StateDLQSink(store.state))
+        )
+        await bound.run()
+        await bound.replay()
+        assert [context.replay for context in sink.contexts] == [False, True]
+
+    run_virtual(main)
 
 
 def test_without_checkpoints_a_part_is_told_so() -> None:

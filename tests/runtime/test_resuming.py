@@ -73,11 +73,12 @@ def test_it_reads_from_the_position_and_passes_over_what_it_has_read_behind_it(m
 
 def test_records_are_numbered_on_and_so_are_their_letters() -> None:
     letters, store = ListSink(), CountingStore()
-    source, sink = Records(6), Sink(bad=lambda record: record["id"] in (1, 4))
+    source, sink = Records(6), Sink(bad=lambda record: record["id"] in (1, 3, 4))
     run_virtual(lambda: bound(source, sink, store, dlq=letters).run(max_records=3))
     run_virtual(bound(source, sink, store, dlq=letters).run)
     assert [letter.checkpoint for letter in letters.records] == [
         {"ordinal": 1, "position": 1},
+        {"ordinal": 3, "position": 3},
         {"ordinal": 4, "position": 4},
     ]
 
@@ -181,3 +182,34 @@ def test_a_sink_that_is_gone_and_settled_is_forgotten_and_one_that_is_new_begins
     assert [len(sink.records) for sink in (kept, gone, new)] == [4, 2, 2]
     run(new=new)
     assert "recover 2" in new.told
+
+
+def test_once_forgotten_a_sink_that_comes_back_is_not_taken_back_to_where_it_was() -> None:
+    source, store = Records(6), CountingStore()
+    kept, other = Sink(), Sink()
+
+    def run(*sinks: Any, most: int) -> Any:
+        pipeline: Any = Pipeline(source, name="p").to(kept, name="kept")
+        for sink in sinks:
+            pipeline = pipeline.to(sink, name="other")
+        return run_virtual(lambda: pipeline.build(checkpoint_store=store).run(max_records=most))
+
+    run(other, most=2)
+    run(most=0)  # reads nothing, and saves nothing but that it is gone
+    other.records += ["somebody else's"]
+    other.told.clear()
+    assert run(other, most=1).resumed_from is not None
+    assert other.records[2] == "somebody else's"
+    assert not [each for each in other.told if each.startswith("recover")]
+
+
+def test_a_source_that_does_not_say_that_it_resumes_is_not_told_to() -> None:
+    class Silent(Records):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "supports_checkpoint":
+                raise AttributeError(name)
+            return super().__getattribute__(name)
+
+    source = Silent(2)
+    run_virtual(Pipeline(source, name="p").to(ListSink()).build().run)
+    assert source.prepared == []

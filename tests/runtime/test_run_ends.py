@@ -1,5 +1,7 @@
-"""How runs end: what sinks and queues are asked for, what errors say, and what is told of the run."""
+"""How runs end (`agora.runtime.run`, `agora.runtime.stream`): what sinks and queues are asked for, what errors say, and
+what is told of the run."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -150,6 +152,54 @@ def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -
     assert raised.value.__notes__[0].startswith("in pipeline 'p', run ")
 
 
+def test_an_error_that_comes_later_and_has_no_notes_is_told_as_it_is() -> None:
+    class Rude(Records):
+        async def stream(self) -> Any:
+            try:
+                for number in range(9):
+                    yield number
+            finally:
+                raise KeyError("rude")
+
+    sink = ListSink(how="record", bad=lambda record: True, delay=lambda: 1.0)
+    bound = Pipeline(Rude(1), name="p").to(sink).build()
+    with pytest.raises(ValueError, match="refused 0") as raised:
+        run_virtual(lambda: bound.run(max_records=2))  # it is closed before the first one is written
+    assert raised.value.__notes__[1:] == ["then KeyError: 'rude'"]
+
+
+def test_what_finish_gives_is_counted_as_coming_of_the_last_record() -> None:
+    class Holding:
+        def process(self, record: Any) -> None: ...
+
+        def finish(self) -> list[Any]:
+            return ["a", "b"]
+
+    sink = ListSink()
+    told = run_virtual(Pipeline(Records(3), name="p").pipe(Holding()).to(sink).build().run)
+    assert (told.read, told.written, told.dropped, sink.records) == (3, 2, 2, ["a", "b"])
+
+
+def test_a_transactional_queue_is_prepared_and_committed_with_the_sinks() -> None:
+    class Queue(ListSink):
+        def __init__(self) -> None:
+            super().__init__()
+            self.told: list[str] = []
+
+        async def prepare(self) -> Any:
+            return len(self.records)
+
+        async def commit(self, token: Any) -> None:
+            self.told.append(f"commit {token}")
+
+    queue, store = Queue(), CountingStore()
+    run_virtual(
+        Pipeline(Records(2), name="p").map(fail).to(ListSink()).build(dlq=queue, checkpoint_store=store).run
+    )
+    assert queue.told[0] == "commit 2"
+    assert store.saved[-1].sinks["(dlq)"] == 2
+
+
 def test_a_summary_tells_all_of_the_run_and_nothing_of_others() -> None:
     def odd(record: Any) -> Any:
         return record["id"] % 2
@@ -195,6 +245,7 @@ def test_the_duration_is_that_of_the_run_by_the_clock_at_hand() -> None:
 
 def test_what_is_under_way_is_told_as_it_goes() -> None:
     async def main() -> None:
+        await trio.sleep(7)
         store = CountingStore()
         bound = (
             Pipeline(Records(10, delay=lambda number: 1.0), name="p")
@@ -204,7 +255,11 @@ def test_what_is_under_way_is_told_as_it_goes() -> None:
         )
         async with trio.open_nursery() as nursery:
             handle = await nursery.start(bound.run)
-            await trio.sleep(6.5)
+            await trio.sleep(0.5)
+            assert (handle.stats().read, handle.stats().rate) == (0, 0.0)
+            await trio.sleep(0.5 + 0.25)
+            assert round(handle.stats().rate, 3) == round(1 / 1.25, 3)
+            await trio.sleep(6.5 - 1.25)
             now = handle.stats()
             assert (now.read, now.written, now.dropped, now.dead_lettered, now.skipped) == (6, 3, 3, 0, 0)
             assert (now.in_flight, now.checkpoint.ordinal) == (0, 4)
@@ -288,5 +343,133 @@ def test_two_pipelines_without_a_queue_share_nothing() -> None:
         async with trio.open_nursery() as nursery:
             for name in "ab":
                 await nursery.start(Pipeline(Part(), name=name).to(ListSink()).build().run)
+
+    run_virtual(main)
+
+
+def test_who_asks_for_a_checkpoint_of_a_run_that_fails_first_is_told() -> None:
+    class Failing(ListSink):
+        async def write(self, records: Any) -> None:
+            await trio.sleep(5)
+            raise OSError("disk")
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            bound = Pipeline(Records(3, delay=lambda number: number * 10.0), name="p").to(Failing())
+            handle = await nursery.start(watched, bound.build(checkpoint_store=CountingStore(), linger=0.0))
+            await trio.sleep(1)
+            with pytest.raises(AgoraError, match="ended before the checkpoint at record 1 was saved"):
+                await handle.checkpoint()
+
+    async def watched(bound: Any, *, task_status: Any) -> None:
+        with pytest.raises(OSError, match="disk"):
+            await bound.run(task_status=task_status)
+
+    run_virtual(main)
+
+
+# Replays beside and within a run.
+
+
+def flaky(broken: list[bool]) -> Any:
+    def step(record: Any) -> Any:
+        if broken[0]:
+            raise ValueError(record["id"])
+        return record
+
+    return step
+
+
+def with_letters(store: CountingStore, sink: Any, source: Any, broken: list[bool]) -> Any:
+    return (
+        Pipeline(source, name="p")
+        .map(flaky(broken), name="m")
+        .to(sink)
+        .build(checkpoint_store=store, dlq=StateDLQSink(store.state))
+    )
+
+
+async def three_letters(store: CountingStore, sink: Any, source: Any) -> Any:
+    """The pipeline, mended, with three letters of its first three records."""
+    await store.state.open()
+    broken = [True]
+    bound = with_letters(store, sink, source, broken)
+    assert (await bound.run(max_records=3)).dead_lettered == 3
+    broken[0] = False
+    return bound
+
+
+def test_a_replay_s_summary_is_its_own() -> None:
+    async def main() -> None:
+        sink = ListSink()
+        bound = await three_letters(CountingStore(), sink, Records(3))
+        told = await bound.replay()
+        assert (told.read, told.written, told.resumed_from) == (3, 3, None)
+        assert [record["id"] for record in sink.records] == [0, 1, 2]
+
+    run_virtual(main)
+
+
+@pytest.mark.parametrize("block", [None, 2])
+def test_a_replay_in_a_run_has_all_its_letters_whatever_the_run_reads_or_passes_over(
+    block: int | None,
+) -> None:
+    async def main() -> None:
+        sink, store = ListSink(), CountingStore()
+        bound = await three_letters(store, sink, Records(9, block=block))
+        bound.spec.source.delay = lambda number: 50.0
+        async with trio.open_nursery() as nursery:
+            handle = await nursery.start(partial(bound.run, max_records=1))
+            told = await handle.replay()
+            assert (told.read, told.written, told.resumed_from) == (3, 3, None)
+        assert [record["id"] for record in sink.records] == [0, 1, 2, 3]
+        assert store.saved[-1].ordinal == 4
+
+    run_virtual(main)
+
+
+def test_an_error_in_a_replay_says_which_letter_it_was() -> None:
+    async def main() -> None:
+        sink, store = ListSink(), CountingStore()
+        bound = await three_letters(store, sink, Records(9, delay=lambda number: 1.0))
+
+        def strict(record: Any) -> Any:
+            if record["id"] == 1:
+                raise SystemError("strict")
+            return record
+
+        again = Pipeline(Records(9, delay=lambda number: 1.0), name="p").map(
+            strict, name="m", on_error="stop"
+        )
+        failing = again.to(sink).build(checkpoint_store=store, dlq=bound.spec.dlq)
+        with pytest.raises(SystemError, match="strict") as alone:
+            await failing.replay()
+        assert "stage middleware:m, replayed letter 1" in alone.value.__notes__[0]
+
+        async def asks(handle: Any) -> None:
+            with pytest.raises(AgoraError, match="failed, and the replay with it"):
+                await handle.replay()
+
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(asks, await nursery.start(failing.run))
+        (error,) = raised.value.exceptions
+        assert "stage middleware:m, replayed letter 1" in error.__notes__[0]
+
+    run_virtual(main)
+
+
+def test_a_replay_holds_the_parts_of_its_pipeline() -> None:
+    async def main() -> None:
+        sink = ListSink()
+        bound = await three_letters(CountingStore(), sink, Records(9, delay=lambda number: 1.0))
+        other = Pipeline(Records(5, delay=lambda number: 1.0), name="other").to(sink).build()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(other.run)
+            with pytest.raises(
+                trio.BusyResourceError, match="ListSink is in use by a run of pipeline 'other'"
+            ):
+                await bound.replay()
+        assert (await bound.replay()).written == 3
 
     run_virtual(main)
