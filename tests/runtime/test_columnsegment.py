@@ -19,6 +19,7 @@ from agora.columns import Columns
 from agora.middlewares.columnar import ColumnsResult
 from agora.middlewares.step import step_from
 from agora.runtime.batch import Batch, StreamOrigin
+from agora.runtime.columnar import columns_result
 from agora.runtime.columnsegment import ColumnSegment
 from agora.runtime.pace import Pace
 from agora.runtime.segment import BatchSegment
@@ -151,3 +152,92 @@ def test_what_stands_before_a_row_that_ends_the_run_passes_all_steps_before_it_i
     with pytest.raises(ValueError):  # noqa: PT011
         run_virtual(pipeline.to(sink).build().run)
     assert sink.records == [{"id": 0, "passed": 3}, {"id": 1, "passed": 3}]
+
+
+def batch_of(*numbers: int) -> Batch:
+    data = pa.RecordBatch.from_pydict({"id": list(numbers)})
+    count = len(numbers)
+    return Batch(
+        first=0,
+        count=count + 1,
+        rows=Columns(data),
+        index=range(1, count + 1),
+        origin=StreamOrigin([], None, None),
+    )
+
+
+def through(part: Any, batch: Batch, *, letters: bool = False, **more: Any) -> Any:
+    step = step_from(part, name="s0", **more)
+    rules = rules_of([step], letters)
+
+    async def emit(batch: Batch) -> None: ...
+
+    segment = BatchSegment(step=step, rules=rules, pace=Pace(), batch_size=3)
+    trio.run(segment.process, batch, emit)
+    return rules
+
+
+class Stateful:
+    """Notes what it saw; what it did in a call that failed is undone."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.told: list[Any] = []
+
+    def process_columns(self, data: pa.RecordBatch) -> pa.RecordBatch:
+        numbers = data.column("id").to_pylist()
+        self.seen += numbers
+        if 3 in numbers:
+            raise ValueError(3)
+        return data
+
+    def snapshot(self) -> Any:
+        return self.seen
+
+    def restore(self, state: Any) -> None:
+        self.seen = state
+
+    def on_error(self, record: Any, error: Exception) -> None:
+        self.told.append((record, str(error)))
+
+
+def test_what_a_step_did_to_its_state_in_a_call_that_failed_is_undone_and_it_is_told_of_the_row() -> None:
+    part = Stateful()
+    batch = batch_of(1, 2, 3, 4)
+    batch.entries = ["a", "b", "c", "d"]
+    through(part, batch, on_error="skip")
+    assert part.seen == [1, 2, 4]
+    assert part.told == [({"id": 3}, "3")]
+    assert [(failure.offset, failure.entry) for failure in batch.failures] == [(3, "c")]
+
+
+def test_an_answer_that_cannot_be_matched_ends_the_run_at_the_first_row_of_the_batch() -> None:
+    class Wrong:
+        def process_columns(self, data: pa.RecordBatch) -> pa.RecordBatch:
+            return data.slice(1)
+
+    batch = batch_of(1, 2, 3)
+    through(Wrong(), batch, on_error="skip")
+    assert batch.halt is not None
+    assert (batch.halt.offset, batch.halt.policy, len(batch.rows)) == (1, "stop", 0)
+
+
+async def test_whoever_is_asked_in_a_step_s_place_is_asked_for_the_parts_too() -> None:
+    asked: list[list[int]] = []
+
+    async def ask(data: pa.RecordBatch) -> Any:
+        asked.append(data.column("id").to_pylist())
+        if 3 in asked[-1]:
+            raise ValueError(3)
+        return data
+
+    class Never:
+        def process_columns(self, data: pa.RecordBatch) -> Any:
+            raise AssertionError("it is asked elsewhere")
+
+    step = step_from(Never(), name="s0", on_error="skip")
+    data = pa.RecordBatch.from_pydict({"id": [1, 2, 3, 4]})
+    result = await columns_result(step, data, rules_of([step], False), Pace(), ask)
+    assert isinstance(result, ColumnsResult)
+    assert (result.data.column("id").to_pylist(), list(result.errors)) == ([1, 2, 4], [2])
+    assert asked == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]

@@ -9,10 +9,10 @@ import attrs
 import pytest
 from support import ListSink, Records
 
-from agora import Pipeline
+from agora import ConfigError, Pipeline
 from agora.deadletter import SOURCE_ENTRY, DLQRecord, Entry, letter_id
 from agora.records import Malformed
-from agora.runtime.addressing import LetterFilter
+from agora.runtime.addressing import Addressing, LetterFilter, outlooks
 from agora.runtime.batch import Batch, Failure, StreamOrigin
 from agora.runtime.envelopes import Envelope
 from agora.runtime.replay import Replay
@@ -55,13 +55,14 @@ def identity(record: Any) -> Any:
 
 
 def replay_of(*letters: DLQRecord, limit: int | None = None, **arguments: Any) -> Replay:
+    """Of a pipeline of two steps and a sink."""
     pipeline = (
         Pipeline(Records(1), name="p")
         .map(identity, name="a")
         .map(identity, name="b")
         .to(ListSink(), name="s")
     )
-    spec = pipeline.build(dlq=Queue(list(letters))).spec
+    spec = pipeline.build(dlq=Queue(list(letters)), max_dead_letters=1).spec
     return Replay(spec=spec, filter=LetterFilter(arguments=arguments, limit=limit))
 
 
@@ -202,6 +203,7 @@ async def test_a_letter_that_has_no_place_anymore_fails_where_it_enters() -> Non
     replay = replay_of(letter(0, entry=Entry(step="gone", record=1)))
     (malformed,) = await given(replay)
     assert isinstance(malformed, Malformed)
+    assert malformed.original.letter.id == "l0"
     assert "no step 'gone' anymore" in str(malformed.error)
 
 
@@ -214,3 +216,73 @@ def test_the_derived_pipeline_is_the_pipeline_s_own_with_letters_for_a_source() 
     assert (derived.source.supports_checkpoint, derived.source.checkpoint()) == (True, None)
     own = replay.spec.sinks[0].sink
     assert replay.unwrapped([derived.sinks[0].sink, "other"]) == [own, "other"]
+
+
+class Converting(Records):
+    """A source whose letters hold text."""
+
+    def convert(self, original: Any) -> Any:
+        if original == "bad":
+            raise ValueError(original)
+        return Malformed("other", KeyError("other")) if original == "worse" else {"converted": original}
+
+
+def test_a_letter_of_the_source_enters_at_the_first_step_converted_anew() -> None:
+    addressing = Addressing(Pipeline(Converting(1), name="p").map(identity).to(ListSink()).build().spec)
+    good, bad, worse = (
+        addressing.of(letter(0, stage="source", original=original)) for original in ("good", "bad", "worse")
+    )
+    assert isinstance(good, Envelope)
+    assert (good.value, good.start, good.sink) == ({"converted": "good"}, 0, None)
+    for failed_again, error in ((bad, ValueError), (worse, KeyError)):
+        assert isinstance(failed_again, Malformed)
+        assert isinstance(failed_again.error, error)
+        assert failed_again.original.letter.id == "l0"
+
+
+def test_a_filter_is_what_the_queue_is_asked_and_a_limit_beside_it() -> None:
+    spec = replay_of().spec
+    told: dict[str, Any] = {
+        "ids": ["a"],
+        "stage": "source",
+        "error_type": "E",
+        "since": datetime(2020, 1, 1, tzinfo=UTC),
+        "until": datetime(2021, 1, 1, tzinfo=UTC),
+        "classes": [Queue],
+    }
+    chosen = LetterFilter.of(spec, **told, limit=3)
+    assert (chosen.arguments, chosen.limit) == (told, 3)
+    assert LetterFilter.of(spec).arguments == {}
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_a_time_without_an_offset_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}=datetime.*a time without an offset"):
+        LetterFilter.of(replay_of().spec, **{name: datetime(2020, 1, 1)})  # type: ignore[arg-type]
+
+
+class Readable:
+    async def write(self, letters: Any) -> None: ...
+
+    async def read(self, pipeline: str) -> AsyncGenerator[Any]:
+        yield None
+
+
+class Erasable(ListSink):
+    async def delete(self, ids: Any) -> None: ...
+
+
+@pytest.mark.parametrize("queue", [Readable(), Erasable(), ListSink()])
+def test_a_queue_has_to_be_readable_and_erasable(queue: Any) -> None:
+    spec = Pipeline(Records(1), name="p").to(ListSink()).build(dlq=queue).spec
+    with pytest.raises(
+        ConfigError, match=rf"'p' has a dlq \({type(queue).__name__}\) that can't be read and deleted"
+    ):
+        LetterFilter.of(spec)
+
+
+async def test_a_dry_run_asks_the_queue_of_this_pipeline_alone() -> None:
+    spec = replay_of(letter(0), letter(1)).spec
+    told = [each.enters async for each in outlooks(spec, LetterFilter(arguments={"stage": "x"}))]
+    assert told == ["source", "source"]
+    assert spec.dlq.told == [("p", {"stage": "x"})]

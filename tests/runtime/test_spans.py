@@ -25,8 +25,13 @@ def odd(record: Any) -> bool:
 def traced(pipeline: Any, **options: Any) -> AssertingTracer:
     tracer = AssertingTracer()
     bound = pipeline.build(batch_size=4, tracer=tracer, **options)
+
+    async def main() -> None:
+        await trio.sleep(5)
+        await bound.run()
+
     try:
-        run_virtual(bound.run)
+        run_virtual(main)
     except ValueError:
         assert tracer.spans
     return tracer
