@@ -19,7 +19,7 @@ from agora.columns import Columns
 from agora.middlewares.columnar import ColumnsResult
 from agora.middlewares.step import step_from
 from agora.runtime.batch import Batch, StreamOrigin
-from agora.runtime.columnar import columns_result
+from agora.runtime.columnar import columns_result, joined
 from agora.runtime.columnsegment import ColumnSegment
 from agora.runtime.pace import Pace
 from agora.runtime.segment import BatchSegment
@@ -81,28 +81,36 @@ def worked(plans: Sequence[Fated], numbers: Sequence[int]) -> tuple[Any, ...]:
     rules = rules_of(steps, False)
     singles = [BatchSegment(step=step, rules=rules, pace=Pace(), batch_size=3) for step in steps]
     segment: Any = singles[0] if len(singles) == 1 else ColumnSegment(singles)
-    data = pa.RecordBatch.from_pydict(
-        {"id": list(numbers), "passed": [0] * len(numbers)},
-        pa.schema([("id", pa.int64()), ("passed", pa.int64())]),
-    )
-    batch = Batch(
-        first=0,
-        count=len(numbers),
-        rows=Columns(data),
-        index=range(len(numbers)),
-        origin=StreamOrigin([], None, None),
-    )
     sent: list[Batch] = []
 
     async def emit(batch: Batch) -> None:
         sent.append(batch)
 
-    trio.run(segment.process, batch, emit)
-    assert sent == [batch]
-    rows = [(row["id"], row["passed"], batch.index[at]) for at, row in enumerate(batch.rows)]
-    failures = sorted((failure.offset, failure.stage) for failure in batch.failures)
+    half = len(numbers) // 2
+    for first, part in ((0, numbers[:half]), (half, numbers[half:])):
+        trio.run(segment.process, started(first, part), emit)
+        if sent[-1].halt is not None:
+            break
+    rows = [
+        (row["id"], row["passed"], each.first + each.index[at])
+        for each in sent
+        for at, row in enumerate(each.rows)
+    ]
+    failures = sorted(
+        (each.first + failure.offset, failure.stage) for each in sent for failure in each.failures
+    )
     counts = [[each.entered, each.left, each.dropped, each.failed] for each in rules.counts.values()]
-    return rows, failures, None if batch.halt is None else (batch.halt.offset, batch.halt.stage), counts
+    halt = sent[-1].halt
+    return rows, failures, None if halt is None else (sent[-1].first + halt.offset, halt.stage), counts
+
+
+def started(first: int, numbers: Sequence[int]) -> Batch:
+    schema = pa.schema([("id", pa.int64()), ("passed", pa.int64())])
+    data = pa.RecordBatch.from_pydict({"id": list(numbers), "passed": [0] * len(numbers)}, schema)
+    count = len(numbers)
+    return Batch(
+        first=first, count=count, rows=Columns(data), index=range(count), origin=StreamOrigin([], None, None)
+    )
 
 
 Plans = st.lists(
@@ -127,11 +135,14 @@ KEEP = Fated(("keep",), None)
 )
 @example([Fated(("keep", "drop", "fail"), "skip", raises=True), KEEP], [2, 2, 0, 1, 5, 3])
 @example([Fated(("drop",), None), KEEP], [1, 2])
+@example([Fated(("drop", "keep", "fail"), "stop")], [0, 1, 0, 1, 0, 1, 2, 0])
+@example([Fated(("drop", "keep", "fail"), "skip")], [0, 1, 2, 1, 0, 1, 2, 0])
+@example([Fated(("drop", "keep", "fail"), "pass")], [0, 1, 2, 1, 0, 1, 2, 0])
 def test_columns_give_what_one_row_after_the_other_gives(plans: list[Fated], numbers: list[int]) -> None:
     rows, failures, halt, counts = worked(plans, numbers)
     wanted_rows, wanted_failures, wanted_halt, wanted_counts = by_rule(plans, numbers)
     assert (rows, halt) == (wanted_rows, wanted_halt)
-    if halt is None:
+    if halt is None or len(plans) == 1:
         assert (failures, counts) == (wanted_failures, wanted_counts)
     else:  # an earlier step may have got behind the row that ends the run
         assert [each for each in failures if each[0] < halt[0]] == wanted_failures
@@ -241,3 +252,19 @@ async def test_whoever_is_asked_in_a_step_s_place_is_asked_for_the_parts_too() -
     assert isinstance(result, ColumnsResult)
     assert (result.data.column("id").to_pylist(), list(result.errors)) == ([1, 2, 4], [2])
     assert asked == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
+
+
+def test_answers_for_parts_are_one_for_the_whole() -> None:
+    def part(*numbers: int) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pydict({"id": list(numbers)}, pa.schema([("id", pa.int64())]))
+
+    step = step_from(KEEP, name="s0")
+    first, second, third = (
+        ColumnsResult(part(number), pa.array([True, False]), {1: ValueError(number)}) for number in (1, 2, 3)
+    )
+    assert joined(step, [first], [2]) is first
+    whole = joined(step, [first, second, third], [2, 2, 2])
+    assert isinstance(whole, ColumnsResult)
+    assert whole.data.column("id").to_pylist() == [1, 2, 3]
+    assert {at: str(error) for at, error in whole.errors.items()} == {1: "1", 3: "2", 5: "3"}
+    assert whole.kept.to_pylist() == [True, False] * 3  # type: ignore[union-attr]

@@ -302,3 +302,24 @@ async def test_under_a_clock_that_jumps_closing_has_its_time_in_real_seconds(
     assert closing._timer is not None
     assert not closing._timer.is_alive()
     Closing().end()  # which never began
+
+
+async def test_each_part_is_given_its_own_context(clock: Any) -> None:
+    given: list[Any] = []
+
+    class Told:
+        @asynccontextmanager
+        async def lifespan(self, context: Any) -> AsyncGenerator[None]:
+            given.append(context)
+            yield
+
+        async def open(self, context: Any) -> None:
+            given.append(context)
+
+    told = context("a")
+
+    async def enter(parts: OpenParts) -> None:
+        await parts.enter(Told(), told)
+
+    await lived(enter)
+    assert given == [told, told]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import trio
 import trio_parallel
+from process_columns import InColumns, Refusing
 
 from agora.errors import WorkerCrashed, WorkerTimeout
 from agora.middlewares.columnar import ColumnsResult
@@ -319,3 +320,85 @@ async def test_without_a_process_the_function_is_loaded_once_and_works_in_place(
     here = one._here
     await one.records([record(1)])
     assert one._here is here
+
+
+def columnar(context: Any) -> StepWorker:
+    return worker(context, step_from(InColumns(), name="c", processes=1))
+
+
+def ids(*values: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"id": list(values)})
+
+
+@pytest.mark.parametrize("context", [None, Context()])
+async def test_columns_travel_with_what_is_kept_of_them_and_what_failed(context: Any) -> None:
+    answer = await columnar(context).columns(ids(48, 49, 50, 51))
+    assert answer.data.column("twice").to_pylist() == [100]
+    assert answer.kept is not None
+    assert answer.kept.to_pylist() == [False, False, True, False]
+    assert [(at, str(error)) for at, error in answer.errors.items()] == [(1, "forty-nine")]
+    whole = await worker(context and Context(), step_from(Refusing(7), name="r", processes=1)).columns(
+        pa.RecordBatch.from_pydict({"n": [1, 2]})
+    )
+    assert (whole.kept, whole.data.num_rows) == (None, 2)
+
+
+async def test_rows_of_a_columnar_step_are_asked_in_their_row_form() -> None:
+    assert await columnar(None).batch([record(1), record(3)]) == [{"id": 1, "twice": 2}, None]
+
+
+async def test_a_batch_has_the_time_that_was_said_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    one = worker(Context(takes=1.51), step_from(Batches(), name="b", processes=1, timeout=1.5))
+    with pytest.raises(WorkerTimeout, match=r"step 'b': not done within 1\.5 s"):
+        await one.batch([record(1), record(3)])
+
+
+async def test_where_a_failure_stops_the_run_the_process_runs_nothing_behind_it() -> None:
+    for context in (None, Context()):
+        results = await worker(context, step_from(steps.mixed, name="m", processes=1), stops=True).records(
+            [record(number) for number in (1, 2, 3, 4, 5)]
+        )
+        assert [isinstance(each, Failed) for each in results] == [False, False, True]
+
+
+async def test_an_exit_in_a_function_is_told_with_its_code() -> None:
+    one = worker(None, step_from(steps.by_what_it_says, name="x", processes=1))
+    (failed,) = await one.records([{"id": 1, "do": "sys.exit"}])
+    assert isinstance(failed.error, WorkerCrashed)
+    assert failed.error.exit_code == 4
+    assert "step 'x': its function raised SystemExit(4) in a worker process" in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        (("died", SimpleNamespace(exitcode=0)), "ended with exit code 0"),
+        (("died", SimpleNamespace(exitcode=3)), "ended with exit code 3"),
+        (("a process is missing",), "ended with exit code None"),
+    ],
+)
+async def test_how_a_process_ended_is_said(ending: tuple[Any, ...], says: str) -> None:
+    def happens(records: list[Any]) -> None:
+        raise trio_parallel.BrokenWorkerError(*ending)
+
+    (failed,) = await worker(Context(happens)).records([record(1)])
+    assert f"its worker process {says} while it worked on it" in str(failed.error)
+
+
+async def test_a_process_that_ends_in_order_while_it_loads_is_not_started_again() -> None:
+    class Ending(Context):
+        async def run_sync(self, fn: Any, *arguments: Any, **options: Any) -> Any:
+            self.loads += 1
+            await trio.lowlevel.checkpoint()
+            raise trio_parallel.BrokenWorkerError("died", SimpleNamespace(exitcode=0))
+
+    context = Ending()
+    (failed,) = await worker(context).records([record(1)])
+    assert context.loads == 1
+    assert "ended with exit code 0 while it loaded the step's function" in str(failed.error)
+
+
+def test_what_cannot_be_sent_back_says_of_which_step_it_is() -> None:
+    _, raised = worked(lambda each: lambda: each, [1])
+    assert raised[0][0] == "PicklingError"
+    assert "step 's': what it gave can't be sent back from a worker process" in raised[0][1]
