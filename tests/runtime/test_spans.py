@@ -110,5 +110,5 @@ def test_a_batch_that_goes_through_no_task_of_its_own_has_spans_too() -> None:
 def test_where_nobody_looks_no_span_is_opened() -> None:
     tracer = InMemoryTracer()
     object.__setattr__(tracer, "enabled", False)
-    run_virtual(Pipeline(Records(4), name="p").to(ListSink()).build(tracer=tracer).run)
+    run_virtual(Pipeline(Records(4), name="p").filter(odd).to(ListSink()).build(tracer=tracer).run)
     assert tracer.spans == []
