@@ -136,15 +136,18 @@ def test_where_the_store_cannot_be_asked_nothing_is_said_of_checkpoints() -> Non
     )
 
 
-def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -> None:
-    class Rude(Records):
-        async def stream(self) -> Any:
-            try:
-                for number in range(9):
-                    yield number
-            finally:
-                raise KeyError("rude")
+class Rude(Records):
+    """Raises when it is closed."""
 
+    async def stream(self) -> Any:
+        try:
+            for number in range(9):
+                yield number
+        finally:
+            raise KeyError("rude")
+
+
+def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -> None:
     sink = ListSink()
     with pytest.raises(KeyError, match="rude") as raised:
         run_virtual(lambda: Pipeline(Rude(1), name="p").to(sink).build().run(max_records=2))
@@ -153,14 +156,6 @@ def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -
 
 
 def test_an_error_that_comes_later_and_has_no_notes_is_told_as_it_is() -> None:
-    class Rude(Records):
-        async def stream(self) -> Any:
-            try:
-                for number in range(9):
-                    yield number
-            finally:
-                raise KeyError("rude")
-
     sink = ListSink(how="record", bad=lambda record: True, delay=lambda: 1.0)
     bound = Pipeline(Rude(1), name="p").to(sink).build()
     with pytest.raises(ValueError, match="refused 0") as raised:

@@ -5,6 +5,7 @@ import json
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,7 @@ _INI = "[pytest]\ntrio_mode = true\nfilterwarnings = error\n"
 @pytest.fixture
 def inner(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs pytest over a file, in a process of its own."""
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    pytester.makefile(".ini", pytest=_INI)
-
-    def run(text: str, *options: str) -> pytest.RunResult:
-        pytester.makepyfile(text)
-        return pytester.runpytest_subprocess(*options)
-
-    return run
+    return over_a_file(pytester, monkeypatch, pytester.runpytest_subprocess)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +35,18 @@ def all_imported() -> None:
 @pytest.fixture
 def here(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, all_imported: None) -> Any:
     """The same in this process, which spares it the imports."""
+    return over_a_file(pytester, monkeypatch, pytester.runpytest_inprocess)
+
+
+def over_a_file(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, runpytest: Callable[..., pytest.RunResult]
+) -> Callable[..., pytest.RunResult]:
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makefile(".ini", pytest=_INI)
 
     def run(text: str, *options: str) -> pytest.RunResult:
         pytester.makepyfile(text)
-        return pytester.runpytest_inprocess(*options)
+        return runpytest(*options)
 
     return run
 
