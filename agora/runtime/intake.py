@@ -230,7 +230,7 @@ class Intake:
 
     def _next_border(self) -> int:
         every, most = self.options.checkpoint_every, self.options.max_records
-        border = _NEVER if every is None else self.read - self.read % every + every
+        border = _NEVER if every is None else self.read + every
         return border if most is None else min(border, most)
 
     def _stand(self, block: Block, rows: int) -> None:

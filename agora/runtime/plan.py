@@ -93,7 +93,7 @@ class Plan:
 
     def to_json(self) -> Mapping[str, Json]:
         """The plan as JSON-able data."""
-        return attrs.asdict(self, value_serializer=_plain)
+        return attrs.asdict(self)
 
     def to_mermaid(self) -> str:
         """The plan as a Mermaid flowchart."""
@@ -123,10 +123,6 @@ class Plan:
         ]
         lines += [f"    because {reason}" for reason in self.reasons]
         return "\n".join(lines)
-
-
-def _plain(_owner: object, _field: object, value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _source_stage(spec: PipelineSpec) -> PlannedStage:

@@ -92,12 +92,12 @@ class Tally:
     def _reopen_last(self) -> None:
         """Count the last source record anew: a batch without any holds only what `finish()` gave."""
         before, now = self._last, self._outcome(-1)
-        if before is None or _RANKS.index(now) >= _RANKS.index(before):
-            now = before or now
+        if before is not None:
+            now = min(before, now, key=_RANKS.index)
         self._last = now
         for offsets in (self._dead, self._passed_over, self._alive):
             offsets.clear()
-        if now == before or (before is None and now in ("written", "dropped")):
+        if now == before:
             return
         self.dead_lettered += now == "dead"
         self.skipped += (now == "skipped") - (before == "skipped")

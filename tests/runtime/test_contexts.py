@@ -2,18 +2,23 @@
 (`agora.runtime.opening`, `agora.runtime.run`)."""
 
 import logging
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from support import CountingStore, ListSink, Records, run_virtual
 
+import agora.seam
 from agora import ConfigError, Pipeline, SinkChanged
 from agora.context import RunContext
 from agora.errors import StateError
 from agora.runtime.opening import check_paths
 from agora.sinks import JsonLinesSink
 from agora.state import CheckpointStore, MemoryBackend, StateDLQSink
+from agora.state.lease import DEFAULT_TIMES, acquire, holder_of
+from agora.state.transaction import opened
 from agora.testing.spans import AssertingTracer
 
 
@@ -95,6 +100,48 @@ def test_every_part_is_told_of_its_run_and_place(caplog: pytest.LogCaptureFixtur
     assert second.resumed_from is not None
     assert source.context.resumed_from == sink.context.resumed_from == second.resumed_from
     assert source.context.fence == 2
+
+
+def test_while_it_lasts_its_lease_names_the_sinks_that_a_dead_run_may_leave_uncommitted() -> None:
+    store, holders = CountingStore(), []
+
+    async def look(record: Any) -> Any:
+        holders.append(await holder_of(store.state, "p"))
+        return record
+
+    pipeline = Pipeline(Records(1), name="p").map(look).to(Transaction(), name="s").to(Sink(), name="t")
+    run_virtual(pipeline.build(checkpoint_store=store, dlq=None).run)
+    [holder] = holders
+    assert holder.unsettled == ["s"]
+
+
+class OnTriosClock(agora.seam.Seam):
+    """Whose time is the one that trio tells, so that a virtual clock jumps over what a lease waits for."""
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.monotonic())
+
+    def monotonic(self) -> float:
+        return trio.current_time()
+
+    async def sleep(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+
+
+def test_parts_are_told_that_the_run_took_over_from_a_dead_one() -> None:
+    store, sink = CountingStore(), Sink()
+    bound = Pipeline(Records(3), name="p").to(sink, name="s").build(checkpoint_store=store)
+
+    async def main() -> None:
+        with agora.seam.use(OnTriosClock()):
+            await bound.run(max_records=1)
+            async with opened(store.state):
+                await acquire(store.state, "p", "dead")
+            await trio.sleep(DEFAULT_TIMES.fresh)
+            await bound.run()
+
+    run_virtual(main)
+    assert [(context.fence, context.takeover) for context in sink.contexts] == [(1, False), (3, True)]
 
 
 def test_a_run_that_starts_over_resumes_from_nothing() -> None:

@@ -1,9 +1,11 @@
 """What `explain()` says is what a run would do: stages, guarantees with their reasons, limits, checkpoints, letters."""
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import attrs
+import pyarrow as pa
 import pytest
 from process_steps import double
 from support import CountingStore, ListSink, Records
@@ -38,6 +40,14 @@ class Transactional(ListSink):
     async def commit(self, token: Any) -> None: ...
 
     async def recover(self, token: Any) -> None: ...
+
+
+class Stream:
+    """A source that only streams."""
+
+    async def stream(self) -> AsyncGenerator[Any]:
+        return
+        yield
 
 
 @attrs.define(eq=False)
@@ -92,6 +102,44 @@ def test_each_stage_says_how_it_runs() -> None:
     ]  # fmt: skip
 
 
+class Columns:
+    """A function of columns, and nothing else."""
+
+    def process_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return batch
+
+
+class Started(Columns):
+    def on_start(self, context: Any) -> None: ...
+
+
+class Ended(Columns):
+    def on_end(self) -> None: ...
+
+
+class Finishing(Columns):
+    def finish(self) -> None: ...
+
+
+class Stateful(Columns):
+    def snapshot(self) -> Any:
+        return None
+
+    def restore(self, state: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("step", "segments"),
+    [(Columns(), [1, 1, 1]), *((kind(), [1, 2, 3]) for kind in (Started, Ended, Finishing, Stateful))],
+    ids=lambda value: type(value).__name__ if not isinstance(value, list) else "",
+)
+def test_neighbouring_functions_of_columns_share_a_segment(step: Any, segments: list[int]) -> None:
+    plan = plan_of(start().where("id > 1").pipe(step).where("id > 2").to(ListSink()), dlq=None)
+    steps = plan.stages[1:-1]
+    assert [stage.mode for stage in steps] == ["columns"] * 3
+    assert [int(stage.detail.rpartition(" ")[2]) for stage in steps] == segments
+
+
 def test_a_guarantee_is_as_weak_as_its_weakest_sink_and_says_which() -> None:
     pipeline = start().to(Transactional(), name="strong").to(ListSink(), name="weak")
     plan = plan_of(pipeline, checkpoint_store=CountingStore(), dlq=None)
@@ -118,8 +166,19 @@ def test_what_keeps_a_run_from_being_exactly_once_is_said_once() -> None:
     assert unsupported == "the source (Telling) doesn't support checkpoints"
     [storeless] = plan_of(start().to(ListSink())).reasons
     assert storeless.startswith("there is no checkpoint store")
+    plan = plan_of(start().to(Transactional()), checkpoint_store=CountingStore(), dlq=Transactional())
+    assert plan.reasons == []  # letters are committed with the checkpoint
     [apart] = plan_of(start().to(Transactional()), checkpoint_store=CountingStore(), dlq=ListSink()).reasons
     assert apart.startswith("dead letters are kept apart")
+
+
+def test_the_source_says_whether_it_resumes() -> None:
+    def said(source: Any) -> str:
+        return plan_of(Pipeline(source, name="p").to(ListSink())).stages[0].detail
+
+    assert said(Records(0)) == "Records, resumes"
+    assert said(Records(0, supports_checkpoint=False)) == "Records, does not resume"
+    assert said(Stream()) == "Stream, does not resume"
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,18 @@ from hypothesis.strategies import SearchStrategy
 from agora.testing.laws.code import Code, script
 from agora.testing.seeding import current_seed
 
-__all__ = ["Breach", "Check", "Law", "LawBroken", "Trial"]
+__all__ = ["Breach", "Check", "Law", "LawBroken", "Trial", "checked_records"]
 
 C = TypeVar("C")
+
+
+def checked_records(records: object) -> None:
+    """`TypeError`, with what to give, unless it is a strategy."""
+    if not isinstance(records, SearchStrategy):
+        said = "" if records is None else f" instead of {records!r:.60}"
+        raise TypeError(
+            f'give records=, a Hypothesis strategy of records such as strategies.records({{"id": int}}){said}'
+        )
 
 
 @attrs.frozen

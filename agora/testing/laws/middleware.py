@@ -10,7 +10,7 @@ from agora.middlewares.step import Step
 from agora.records import Record
 from agora.testing.laws import middlewarecase as draw
 from agora.testing.laws import middlewarelaws as laws
-from agora.testing.laws.base import Check, Law, Trial
+from agora.testing.laws.base import Check, Law, Trial, checked_records
 from agora.testing.laws.middlewarecase import MiddlewareCase
 from agora.testing.laws.middlewaretrials import Trials
 from agora.testing.laws.outcomes import Kind, Subject
@@ -45,16 +45,14 @@ def check_middleware(
     started, comes out as it is. Not to be called while trio runs: it runs trio, on a virtual clock, so what a part
     waits for with `trio.sleep` takes no time.
     """
+    if law is None:
+        checked_records(records)
     check = Check(check_middleware, _said(factory, pure, stateful, kind), examples, seed)
     trials = _trials(Subject(factory, kind), records, pure=pure, stateful=stateful)
     if law is not None:
         if case is None:
             raise TypeError("law= needs case=, a MiddlewareCase")
         check.replay(trials, law, case)
-    elif records is None:
-        raise TypeError(
-            'give records=, a Hypothesis strategy of records such as strategies.records({"id": int})'
-        )
     else:
         check.prove(trials)
 

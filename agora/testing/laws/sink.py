@@ -7,7 +7,7 @@ from hypothesis.strategies import SearchStrategy, nothing
 
 from agora.records import Record
 from agora.testing.laws import sinklaws as laws
-from agora.testing.laws.base import Check, Law, Trial
+from agora.testing.laws.base import Check, Law, Trial, checked_records
 from agora.testing.laws.places import new_place, takes_place
 from agora.testing.laws.sinkcase import SinkCase, cases
 from agora.testing.laws.sinkruns import SinkSubject
@@ -54,6 +54,8 @@ def check_sink(
     Raises `LawBroken`, with the smallest counterexample as a test. Not to be called while trio runs: it runs trio, on a
     virtual clock.
     """
+    if law is None:
+        checked_records(records)
     profile: dict[str, object] = {"idempotent": idempotent, "late": late}
     said = {"": factory, "read_back": read_back, **{name: value for name, value in profile.items() if value}}
     if expected is not list:
@@ -65,8 +67,6 @@ def check_sink(
         if case is None:
             raise TypeError("law= needs case=, a SinkCase")
         check.replay(trials, law, case)
-    elif records is None:
-        raise TypeError("records: expected a Hypothesis strategy")
     else:
         check.prove(trials)
 

@@ -233,8 +233,10 @@ def test_a_single_case_of_a_single_law():
         check_middleware(SharedCurrent, law="disorder", case=case)
     with pytest.raises(TypeError, match="case="):
         check_middleware(SharedCurrent, law="order")
-    with pytest.raises(TypeError, match="strategy"):
+    with pytest.raises(TypeError, match=r"give records=, a Hypothesis strategy.*int}\)$"):
         check_middleware(SharedCurrent)
+    with pytest.raises(TypeError, match=r"instead of \[{'id': 1}\]"):
+        check_middleware(SharedCurrent, [{"id": 1}])
 
 
 def test_what_isn_t_a_middleware_is_said_at_once():

@@ -106,8 +106,10 @@ def test_a_single_case_of_a_single_law():
     check_sink(Reverses, rows_of, law="delivered", case=SinkCase(records=[{"id": 1, "name": ""}]))
     with pytest.raises(TypeError, match="case="):
         check_sink(Reverses, rows_of, law="delivered")
-    with pytest.raises(TypeError, match="strategy"):
+    with pytest.raises(TypeError, match=r"give records=, a Hypothesis strategy.*int}\)$"):
         check_sink(Reverses, rows_of)
+    with pytest.raises(TypeError, match=r"instead of \[{'id': 1}\]"):
+        check_sink(Reverses, rows_of, [{"id": 1}])
 
 
 def json_lines(place, name="out.jsonl"):
