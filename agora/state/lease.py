@@ -285,6 +285,8 @@ class Lease:
                     f" {began - self._renewed:.0f} s"
                 ) from error
             except StateError as error:
+                if self._released:  # `release` has its own error, and the state may be closed by now
+                    return
                 silent = seam.monotonic() - self._renewed
                 if silent + self._times.look >= self._times.watch:
                     raise StateError(

@@ -377,6 +377,34 @@ async def test_a_renewal_under_way_is_waited_for_by_the_release(backend):
         assert await holder_of(backend, "p") is None
 
 
+async def test_a_renewal_that_fails_behind_a_release_that_was_given_up_fails_nobody(backend):
+    class Hanging(FailingState):
+        async def apply(self, changes):
+            if self.failing:
+                self.begun.set()
+                await self.goes_on.wait()
+                raise StateError("the state is closed")
+            await self.backend.apply(changes)
+
+    class MuchLater(agora.seam.Seam):
+        def monotonic(self):
+            return super().monotonic() + QUICK.watch
+
+    async with opened(backend):
+        state = Hanging(backend)
+        state.begun, state.goes_on = trio.Event(), trio.Event()
+        lease = await acquire(state, "p", "r", times=QUICK)
+        state.failing = True
+        async with trio.open_nursery() as nursery:
+            with agora.seam.use(MuchLater()):
+                nursery.start_soon(lease.renew)
+            await state.begun.wait()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await lease.release()
+            state.goes_on.set()
+
+
 async def test_a_failed_claim_holds_nothing(backend):
     async with opened(backend):
         state = FailingState(backend)

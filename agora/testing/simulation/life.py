@@ -158,7 +158,12 @@ class _Run(trio.abc.Instrument):
                 async with trio.open_nursery() as others, trio.open_nursery() as self._nursery:
                     others.start_soon(self._take_over)
                     try:
-                        life.summary = await bound.run(task_status=self)
+                        plan = self.machine.plan
+                        life.summary = await bound.run(
+                            task_status=self,
+                            max_records=plan.max_records,
+                            restart=plan.restart and _can_start_over(bound.spec),
+                        )
                     except Exception as error:  # noqa: BLE001  - judged when it is over
                         life.error = error
                     self._nursery.cancel_scope.cancel()
@@ -200,6 +205,13 @@ class _Run(trio.abc.Instrument):
         if spec is None or not isinstance(spec.dlq, StateDLQSink):
             return []
         return [_seen(letter) async for letter in spec.dlq.read(spec.name)]
+
+
+def _can_start_over(spec: PipelineSpec) -> bool:
+    """Whether nothing is left of what it did: some sinks can't be undone, and letters elsewhere stay."""
+    parts = [sink.sink for sink in spec.sinks]
+    undone = all(hasattr(part, "restart") for part in parts if hasattr(part, "prepare"))
+    return spec.checkpointing and undone and (spec.dlq is None or spec.letters_in_transaction)
 
 
 def _seen(letter: DLQRecord) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ __all__ = ["SLOW", "Ending", "Hazards", "LifePlan", "plans"]
 _MOST_STEPS = 2_000
 _MOST_OPERATIONS = 120
 _MOST_CHANGES = 60
+_MOST_RECORDS = 100
 SLOW = 0.5
 """Mean seconds of a call from which on deadlines may pass."""
 _LATENCIES = (0.0, 0.001, 0.05, 1.0)
@@ -23,7 +24,7 @@ _LATENCIES = (0.0, 0.001, 0.05, 1.0)
 class Ending(enum.Enum):
     """How a run ends, if it doesn't end before that."""
 
-    COMPLETED = "it is left alone"
+    COMPLETED = "left alone"
     CRASH = "the process dies; what it wrote is there"
     POWER_LOSS = "the machine dies; of what wasn't fsynced, any part is lost"
     FROZEN = "the process goes silent and keeps its locks, so that the next run has to take over"
@@ -52,11 +53,16 @@ class Hazards:
     may well take too long, which is then no failure of the simulation; the last run has none of those."""
     overdue: float = 0.02
     """The share of looks, by a stretch of work that doesn't wait, which find that the loop is overdue."""
+    limited: float = 0.15
+    """The share of runs before the last one that read only some records (`max_records`)."""
+    afresh: float = 0.15
+    """The share of runs before the last one that start over (`restart=True`), where all that the pipeline wrote can be
+    undone."""
 
     @classmethod
     def none(cls) -> "Hazards":
         """One run, left alone, in which nothing takes time."""
-        return cls(endings=(), most_runs=0, latencies=(0.0,), overdue=0.0)
+        return cls(endings=(), most_runs=0, latencies=(0.0,), overdue=0.0, limited=0.0, afresh=0.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -74,14 +80,27 @@ class LifePlan:
     loss: Loss = attrs.field(factory=Loss.none)
     latency: float = 0.0
     overdue: float = 0.0
+    max_records: int | None = None
+    restart: bool = False
     in_one_thread: bool = False
     """Whether the state lets a barrier prepare and save in one call in a thread, as SQLite does."""
     silence: float = 60.0
     """Seconds from its end to the next run."""
 
+    @property
+    def left_alone(self) -> bool:
+        """Whether nothing keeps it from being completed."""
+        return self.ending is Ending.COMPLETED and self.max_records is None
+
     def __str__(self) -> str:
+        asked = ["starts over"] if self.restart else []
+        if self.max_records is not None:
+            asked.append(f"reads {self.max_records} records at most")
+        return "; ".join([*asked, self._end()])
+
+    def _end(self) -> str:
         if self.ending is Ending.COMPLETED:
-            return "left alone"
+            return self.ending.value
         on_disk = self.on_disk or self.ending in (Ending.DISK_FAILS, Ending.STATE_FAILS)
         what = f" ({self.fault.value})" if self.on_disk or self.ending is Ending.DISK_FAILS else ""
         return f"{self.ending.value}{what}, at {'operation' if on_disk else 'step'} {self.at}"
@@ -92,7 +111,18 @@ def plans(seed: int, hazards: Hazards) -> list[LifePlan]:
     chance = random.Random(seed)  # noqa: S311  - it has to be repeatable
     count = chance.randint(1, hazards.most_runs) if hazards.most_runs and hazards.endings else 0
     endings = [chance.choice(list(hazards.endings)) for _ in range(count)]
-    return [_plan(ending, chance, hazards) for ending in [*endings, Ending.COMPLETED]]
+    before = [_asked(_plan(ending, chance, hazards), chance, hazards) for ending in endings]
+    return [*before, _plan(Ending.COMPLETED, chance, hazards)]
+
+
+def _asked(plan: LifePlan, chance: random.Random, hazards: Hazards) -> LifePlan:
+    """What somebody asks of a run."""
+    limited, most = (
+        chance.random() < hazards.limited,
+        round(math.exp(chance.uniform(0, math.log(_MOST_RECORDS)))),
+    )
+    restart = chance.random() < hazards.afresh
+    return attrs.evolve(plan, max_records=most - 1 if limited else None, restart=restart)
 
 
 def _plan(ending: Ending, chance: random.Random, hazards: Hazards) -> LifePlan:

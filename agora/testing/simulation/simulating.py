@@ -185,8 +185,7 @@ def _broken_by(life: Life, world: World) -> Iterator[tuple[Invariant, str]]:
         yield invariants.ENDS, str(life)
     if world.machine.dead:
         return
-    alone = life.plan.ending is Ending.COMPLETED
-    if alone and (life.summary is None or life.summary.status != "completed"):
+    if life.plan.left_alone and (life.summary is None or life.summary.status != "completed"):
         yield invariants.COMPLETES, str(life)
     if life.other is not None and not _completed(life.other):
         yield invariants.TAKES_OVER, str(life)
@@ -209,10 +208,12 @@ def _is_due(life: Life) -> bool:
         isinstance(leaf, trio.Cancelled) for leaf in _leaves(life.error)
     ):
         return True
-    if life.plan.ending is Ending.STALLED and isinstance(life.error, PipelineBusy | SinkChanged):
+    stalled = life.plan.ending is Ending.STALLED
+    if stalled and isinstance(life.error, PipelineBusy | SinkChanged):
         return True
     causes = _causes(life.error)
-    late = life.plan.latency >= SLOW and any("within" in str(error) for error in causes)
+    slow = stalled or life.plan.latency >= SLOW
+    late = slow and any("within" in str(error) for error in causes)
     return late or any(error in life.injected for error in causes)
 
 

@@ -42,6 +42,13 @@ class WithoutRecover(Wrapped):
         await self.sink.recover({**token, "size": seam.current().files.status(Path("out.jsonl")).size})
 
 
+class WithoutRestart(Wrapped):
+    """What was written stays in the file when the pipeline is started over."""
+
+    async def restart(self, token: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+
 class ByHand:
     """A transactional sink of one's own, as a careless author writes it: it forgets to fsync."""
 
@@ -180,6 +187,10 @@ def _sink(make: Callable[[], Any]) -> Callable[[World], BoundPipeline[Any]]:
 BROKEN = {
     "recovers nothing": Broken(
         _sink(lambda: WithoutRecover(JsonLinesSink("out.jsonl"))),
+        ["completes", "takes over", "fails for a reason"],
+    ),
+    "undoes nothing": Broken(
+        _sink(lambda: WithoutRestart(JsonLinesSink("out.jsonl"))),
         ["completes", "takes over", "fails for a reason"],
     ),
     "doesn't fsync": Broken(_sink(ByHand), ["files"]),

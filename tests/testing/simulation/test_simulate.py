@@ -155,9 +155,24 @@ def test_every_kind_of_ending_is_met() -> None:
         life.plan.ending
         for seed in range(40)
         for life in simulate(pipeline, seed=seed, files=FILES, calm=calm).lives
-        if life.summary is None or life.summary.status == "stopped"
+        if life.summary is None or life.summary.stop_reason == "stop"
     }
     assert met == set(Ending) - {Ending.COMPLETED}
+
+
+def test_some_runs_read_a_part_and_some_start_over() -> None:
+    calm = observe_calm(pipeline, files=FILES)
+    simulations = [simulate(pipeline, seed=seed, files=FILES, calm=calm) for seed in range(40)]
+    limited = [
+        life.summary
+        for simulation in simulations
+        for life in simulation.lives
+        if life.summary is not None and life.summary.stop_reason == "max_records"
+    ]
+    assert len({summary.read for summary in limited}) > 3
+    begun_anew = [simulation for simulation in simulations if ("p", None) in simulation.world.saved]
+    assert len(begun_anew) > 3
+    assert all(simulation.found == calm for simulation in simulations)
 
 
 def test_a_run_that_stalls_is_taken_over_and_what_it_still_writes_reaches_nothing() -> None:
