@@ -285,18 +285,20 @@ class Lease:
                     f" {began - self._renewed:.0f} s"
                 ) from error
             except StateError as error:
-                if self._released:  # `release` has its own error, and the state may be closed by now
-                    return
-                silent = seam.monotonic() - self._renewed
-                if silent + self._times.look >= self._times.watch:
-                    raise StateError(
-                        f"the lease of pipeline {self._pipeline!r} couldn't be renewed for {silent:.0f} s:"
-                        f" {error}"
-                    ) from error
-                await seam.sleep(self._times.look)
+                await self._try_later(error)
             else:
                 self._renewed = began
                 return
+
+    async def _try_later(self, error: StateError) -> None:
+        if self._released:  # `release` tells its own error, and the state may be closed by now
+            return
+        silent = agora.seam.current().monotonic() - self._renewed
+        if silent + self._times.look >= self._times.watch:
+            raise StateError(
+                f"the lease of pipeline {self._pipeline!r} couldn't be renewed for {silent:.0f} s: {error}"
+            ) from error
+        await agora.seam.current().sleep(self._times.look)
 
     async def release(self) -> None:
         """Give it back, so that the next run starts at once. The caller shields it.

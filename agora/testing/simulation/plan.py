@@ -100,7 +100,7 @@ class LifePlan:
 
     def _end(self) -> str:
         if self.ending is Ending.COMPLETED:
-            return self.ending.value
+            return "left alone"
         on_disk = self.on_disk or self.ending in (Ending.DISK_FAILS, Ending.STATE_FAILS)
         what = f" ({self.fault.value})" if self.on_disk or self.ending is Ending.DISK_FAILS else ""
         return f"{self.ending.value}{what}, at {'operation' if on_disk else 'step'} {self.at}"
