@@ -97,8 +97,8 @@ def test_a_slice_takes_along_the_failures_that_it_is_through_with_and_no_end() -
     batch.cut, batch.end, batch.halt = Cut(ordinal=6, position=None), "exhausted", failure(5)
     early, at, late = failure(0), failure(2), failure(3)
     batch.failures += [late, early, at]
-    piece = batch.slice(["x", "y", "z"], [1, 2, 2], ["a", None, "c"])
-    assert (piece.rows, piece.index, piece.entries) == (["x", "y", "z"], [1, 2, 2], ["a", None, "c"])
+    piece = batch.slice(["x", "y", "z"], [0, 1, 2], ["a", None, "c"])
+    assert (piece.rows, piece.index, piece.entries) == (["x", "y", "z"], [0, 1, 2], ["a", None, "c"])
     assert (piece.failures, batch.failures) == ([early, at], [late])
     assert (piece.halt, piece.cut, piece.end, piece.last) == (None, None, None, False)
     assert (piece.first, piece.count, piece.origin) == (batch.first, batch.count, batch.origin)

@@ -6,11 +6,13 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import Pipeline, SourceChanged
 from agora.deadletter import letter_id
 from agora.sources.base import Block, Demand
+from agora.state import StateDLQSink
 
 
 @attrs.define(eq=False)
@@ -69,6 +71,23 @@ def test_it_reads_from_the_position_and_passes_over_what_it_has_read_behind_it(m
         behind = 0 if most == 7 else most % 3  # the last block has one record
         assert (saved.ordinal, saved.position, saved.skip) == (most, most - behind, behind)
         assert source.prepared == [None, saved.position]
+
+
+def test_letters_are_replayed_from_the_first_though_the_run_itself_passes_records_over() -> None:
+    store = CountingStore()
+    letters = StateDLQSink(store.state)
+    source, sink = Coarse(8, block=3), Sink(bad=lambda record: record["id"] < 3)
+
+    async def main() -> None:
+        await bound(source, sink, store, dlq=letters).run(max_records=5)
+        assert store.saved[-1].skip == 2
+        sink.bad = lambda record: False
+        async with trio.open_nursery() as nursery:
+            handle = await nursery.start(bound(source, sink, store, dlq=letters).run)
+            assert (await handle.replay()).written == 3
+
+    run_virtual(main)
+    assert sorted(record["id"] for record in sink.records) == list(range(8))
 
 
 def test_records_are_numbered_on_and_so_are_their_letters() -> None:

@@ -150,9 +150,11 @@ class Rude(Records):
 def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -> None:
     sink = ListSink()
     with pytest.raises(KeyError, match="rude") as raised:
-        run_virtual(lambda: Pipeline(Rude(1), name="p").to(sink).build().run(max_records=2))
+        run_virtual(lambda: Pipeline(Rude(1), name="p").to(sink).build().run(max_records=2, run_id="r"))
     assert sink.records == [0, 1]
-    assert raised.value.__notes__[0].startswith("in pipeline 'p', run ")
+    assert raised.value.__notes__ == [
+        "in pipeline 'p', run r; nothing was checkpointed: the next run starts from the beginning"
+    ]
 
 
 def test_an_error_that_comes_later_and_has_no_notes_is_told_as_it_is() -> None:

@@ -54,6 +54,7 @@ KEEP, DROP, FAIL = ("keep",), ("drop",), ("fail",)
 
 @given(plans_of("map", "filter"), Numbers, st.booleans())
 @example([Plan("map", FAIL, "pass"), Plan("map", FAIL, "pass")], [1, 2, 3], True)
+@example([Plan("map", FAIL, "pass"), Plan("map", FAIL, None)], [1, 2, 3], True)
 @example([Plan("map", ("keep", "drop", "fail"), "skip"), Plan("map", FAIL, None)], [0, 1, 2, 3, 4], True)
 @example([Plan("map", ("fail", "keep"), "pass"), Plan("filter", ("drop", "keep"), None)], [0, 1, 0, 1], False)
 @example(

@@ -50,8 +50,8 @@ def cases(
     @st.composite
     def whole(draw: st.DrawFn) -> SinkCase:
         rows = draw(st.lists(records, min_size=least, max_size=_MOST))
-        for position in draw(st.sets(st.integers(1, _MOST), max_size=2)):
-            if position < len(rows):  # some of them again
+        if len(rows) > 1:  # some of them again
+            for position in draw(st.sets(st.integers(1, len(rows) - 1), max_size=2)):
                 rows[position] = keep(rows[position - 1])
         bad: list[int] = []
         if refused is not None:

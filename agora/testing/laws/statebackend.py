@@ -82,8 +82,10 @@ def _trials(subject: StateSubject) -> Sequence[Trial[StateCase]]:
         found.append(timed(laws.DURABILITY, trials.sequence(laws.DURABILITY), draw.cases(draw.reopening)))
     return [
         *found,
+        timed(laws.FENCING, trials.sequence(laws.FENCING, 2), draw.contested()),
         timed(laws.FENCING, trials.sequence(laws.FENCING, 2), draw.cases(draw.fencing, 3, 12)),
         trial(laws.IDENTITY, trials.identity, draw.nothing),
+        trial(laws.CANCELLATION, trials.cancellation, draw.interrupted_count),
         trial(laws.CANCELLATION, trials.cancellation, draw.interrupted),
         trial(laws.CONCURRENCY, trials.concurrency, draw.concurrent),
         trial(laws.CHECKPOINTS, trials.checkpoints, draw.nothing),

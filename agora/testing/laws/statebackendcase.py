@@ -220,6 +220,25 @@ together: st.SearchStrategy[StateStep] = st.one_of(
     st.builds(Apply, changes, st.integers(0, 1)),
     st.builds(Transact, swaps),
 )
+@st.composite
+def contested(draw: st.DrawFn) -> StateCase:
+    """Cases in which a runner saves under its number, at some time after another one has taken the next."""
+    runner = draw(st.integers(0, 1))
+    between = st.lists(fencing, max_size=2)
+    return StateCase(
+        steps=[
+            Take(runner),
+            *draw(between),
+            Take(1 - runner),
+            *draw(between),
+            *draw(st.lists(st.just(Wait(600)), max_size=1)),
+            *draw(between),
+            Save(runner, draw(st.integers(0, 1))),
+            Get("n", "saved"),
+        ]
+    )
+
+
 several = st.lists(puts(few) | deletes, min_size=2, max_size=4)
 cancellable: st.SearchStrategy[StateStep] = st.one_of(
     st.builds(Apply, several),
@@ -272,4 +291,9 @@ concurrent = st.builds(
     order=st.integers(0, 50),
 )
 interrupted = st.builds(StateCase, steps=st.lists(cancellable, min_size=1, max_size=3))
+interrupted_count = st.builds(
+    lambda before, last: StateCase(steps=[*before, last]),
+    st.lists(counting, max_size=2),
+    st.sampled_from([Close(), Open()]),
+)
 nothing = st.just(StateCase())
