@@ -220,6 +220,8 @@ together: st.SearchStrategy[StateStep] = st.one_of(
     st.builds(Apply, changes, st.integers(0, 1)),
     st.builds(Transact, swaps),
 )
+
+
 @st.composite
 def contested(draw: st.DrawFn) -> StateCase:
     """Cases in which a runner saves under its number, at some time after another one has taken the next."""
