@@ -134,6 +134,7 @@ KEEP = Fated(("keep",), None)
     [Fated(("keep", "drop", "fail"), "pass"), Fated(("keep", "fail", "drop"), "skip")], [0, 1, 2, 3, 4, 5]
 )
 @example([Fated(("keep", "drop", "fail"), "skip", raises=True), KEEP], [2, 2, 0, 1, 5, 3])
+@example([KEEP, KEEP, KEEP, Fated(("keep", "fail"), "skip", raises=True)], [0, 1, 2, 3])
 @example([Fated(("drop",), None), KEEP], [1, 2])
 @example([Fated(("drop", "keep", "fail"), "stop")], [0, 1, 0, 1, 0, 1, 2, 0])
 @example([Fated(("drop", "keep", "fail"), "skip")], [0, 1, 2, 1, 0, 1, 2, 0])

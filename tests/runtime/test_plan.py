@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pyarrow as pa
 import pytest
+from process_columns import InColumns
 from process_steps import double
 from support import CountingStore, ListSink, Records
 
@@ -138,6 +139,11 @@ def test_neighbouring_functions_of_columns_share_a_segment(step: Any, segments: 
     steps = plan.stages[1:-1]
     assert [stage.mode for stage in steps] == ["columns"] * 3
     assert [int(stage.detail.rpartition(" ")[2]) for stage in steps] == segments
+
+
+def test_columns_in_processes_are_said_to_be_such() -> None:
+    plan = plan_of(start().pipe(InColumns(), processes=2).to(ListSink()))
+    assert plan.stages[1].detail == "columns, in 2 processes, in source order, segment 1"
 
 
 def test_a_guarantee_is_as_weak_as_its_weakest_sink_and_says_which() -> None:
