@@ -345,7 +345,8 @@ class AppendFile:
         if size is not None:
             self._set_found(self._target, size, created=token.created, base=token.base)
         else:
-            self._set_new(self._target if where is not None else self._beside(f"{self._fence}.new"))
+            ours = where == self._target  # what is there else is to be replaced, and stays until then
+            self._set_new(self._target if ours else self._beside(f"{self._fence}.new"))
 
     def _drop_strays(self) -> None:
         """Files beside the target that runs before this one left."""

@@ -341,6 +341,28 @@ async def test_a_restart_undoes_what_this_pipeline_wrote_and_nothing_else(
     assert rows(path) == [*(base or []), *RECORDS[:2]]
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+@pytest.mark.parametrize("takeover", [False, True])
+async def test_a_restart_before_the_first_commit_leaves_what_was_to_be_replaced_until_its_own_commit(
+    name: str, takeover: bool, tmp_path: Path, context: Any
+) -> None:
+    sink, was, base = start(name, "replace", tmp_path)
+    path = tmp_path / "deep" / "er" / name
+    story = Story(sink, base)
+    await story.run(context(fence=1), ["write", "prepare"])
+    again = KINDS[name](path, if_exists="replace")
+    await again.open(context(fence=2, completed=False, takeover=takeover))
+    await again.restart(story.token)
+    await again.write(RECORDS[:2])
+    token = await again.prepare()
+    assert rows(path) == was
+    await again.commit(token)
+    await again.close()
+    await sink.close()
+    assert rows(path) == RECORDS[:2]
+    assert [each.name for each in path.parent.iterdir()] == [name]
+
+
 async def test_a_restart_refuses_a_file_that_is_not_its_own(tmp_path: Path, context: Any) -> None:
     path = tmp_path / "out.jsonl"
     sink = JsonLinesSink(path)
