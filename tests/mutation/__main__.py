@@ -3,7 +3,8 @@
     python -m tests.mutation                  every module, the most important ones first
     python -m tests.mutation tally barrier    these modules
     python -m tests.mutation --kept tally     goes on with the mutants and results of the last run
-    python -m tests.mutation --again survived "too long"    tries those of the last run again that ended so
+    python -m tests.mutation --again survived "too long"    tries those of the last run again that ended so and that
+                                              nothing in survivors.toml explains yet
 
 From the project's root; the mutants are in `mutants/`, a copy. Needs the packages of the group `mutation`.
 """
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .ledger import KINDS, LEDGER, read, unexplained
+from .ledger import KINDS, LEDGER, LEFT_TO_DO, read, unexplained
 from .making import COPY, Mutant, copy_tests, make, mutants
 
 FIRST = tuple(
@@ -75,7 +76,12 @@ def _results() -> dict[str, dict[str, str]]:
 
 def _left(wanted: Iterable[Mutant], again: Sequence[str]) -> list[str]:
     ends = {name: said["end"] for name, said in _results().items()}
-    left = [one for one in wanted if (ends.get(one.name) in again if again else one.name not in ends)]
+    settled = {mutant for entry in read() if entry.kind not in LEFT_TO_DO for mutant in entry.mutants}
+    left = [
+        one
+        for one in wanted
+        if (ends.get(one.name) in again and one.named not in settled if again else one.name not in ends)
+    ]
     left.sort(key=lambda one: FIRST.index(one.module) if one.module in FIRST else len(FIRST))
     return [one.name for one in left]
 
@@ -107,7 +113,7 @@ def _start(task: Path, names: list[str], asked: argparse.Namespace) -> subproces
 
 def _report(caught: list[Mutant], tried: dict[str, Mutant]) -> int:
     ends = {name: said["end"] for name, said in _results().items() if name in tried}
-    named = {name: f"{one.place}: {one.change}" for name, one in tried.items()}
+    named = {name: one.named for name, one in tried.items()}
     survived = [named[name] for name, end in ends.items() if end == "survived"]
     entries = read()
     kinds = {mutant: entry.kind for entry in entries for mutant in entry.mutants}

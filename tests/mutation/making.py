@@ -52,6 +52,11 @@ class Mutant:
         function = mangled[2:] if mangled.startswith("x_") else mangled[2:].replace("ǁ", ".")
         return f"{self.module}.{function}"
 
+    @property
+    def named(self) -> str:
+        """As the ledger lists it."""
+        return f"{self.place}: {self.change}"
+
 
 def _names_only(node: cst.BaseString) -> Iterator[cst.BaseString]:
     if isinstance(node, cst.SimpleString) and " " not in node.value:
