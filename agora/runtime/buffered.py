@@ -203,8 +203,7 @@ class BufferedStage:
                         return
                     await self._idle.park()
                     continue
-                share = 1 if step.kind is StepKind.BATCH else worker.share(len(queue))
-                taken = [queue.popleft() for _ in range(share)]
+                taken = [queue.popleft() for _ in range(worker.share(len(queue)))]  # one piece, of batches
                 if len(queue) <= self._window // 2:
                     self._full.unpark_all()
                 if step.kind is StepKind.BATCH:
@@ -224,7 +223,7 @@ class BufferedStage:
             from agora.runtime.columnar import columns_result  # noqa: PLC0415  - a run of rows loads no pyarrow
 
             return await columns_result(self.step, unit.data, self.rules, self.pace, worker.columns)
-        asked = attrs.evolve(self.step, call=worker.batch, is_async=True)
+        asked = attrs.evolve(self.step, call=worker.batch)
         return await batch_results(asked, unit, self.rules, self.pace)
 
     def _put_back(self, rest: Sequence[tuple[Slots, int, Any]]) -> None:

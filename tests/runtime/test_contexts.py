@@ -11,7 +11,7 @@ import trio
 from support import CountingStore, ListSink, Records, run_virtual
 
 import agora.seam
-from agora import ConfigError, Pipeline, SinkChanged
+from agora import ConfigError, Pipeline, PipelineBusy, SinkChanged
 from agora.context import RunContext
 from agora.errors import StateError
 from agora.runtime.opening import check_paths
@@ -142,6 +142,25 @@ def test_parts_are_told_that_the_run_took_over_from_a_dead_one() -> None:
 
     run_virtual(main)
     assert [(context.fence, context.takeover) for context in sink.contexts] == [(1, False), (3, True)]
+
+
+def test_a_run_whose_lease_another_one_has_taken_ends_with_that_error_itself() -> None:
+    store = CountingStore()
+
+    async def take(record: Any) -> Any:
+        await store.state.put("lease.fence", "p", b"99")
+        await trio.sleep(100)
+        return record
+
+    bound = Pipeline(Records(1), name="p").map(take).to(ListSink()).build(checkpoint_store=store, dlq=None)
+
+    async def main() -> None:
+        with agora.seam.use(OnTriosClock()):
+            await bound.run()
+
+    with pytest.raises(PipelineBusy, match="a later runner has taken over") as raised:
+        run_virtual(main)
+    assert "the next run starts from the beginning" in raised.value.__notes__[0]
 
 
 def test_a_run_that_starts_over_resumes_from_nothing() -> None:

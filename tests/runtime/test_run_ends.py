@@ -10,6 +10,7 @@ from support import CountingStore, ListSink, Records, run_virtual
 
 from agora import AgoraError, Pipeline, seam
 from agora.state import MemoryBackend, StateDLQSink
+from agora.tracing import InMemoryTracer
 
 
 class Sink(ListSink):
@@ -31,6 +32,10 @@ class Sink(ListSink):
 
 class Live(Sink):
     live = True
+
+
+async def as_it_is(record: Any) -> Any:
+    return record
 
 
 def fail(record: Any) -> Any:
@@ -155,6 +160,21 @@ def test_a_source_that_raises_when_it_is_closed_fails_the_run_with_its_place() -
     assert raised.value.__notes__ == [
         "in pipeline 'p', run r; nothing was checkpointed: the next run starts from the beginning"
     ]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize("name", ["agora.source", "agora.middleware.m", "agora.sink.s"])
+def test_an_error_of_a_tracer_ends_the_run_as_it_is_with_its_place(name: str, concurrency: int) -> None:
+    class Failing(InMemoryTracer):
+        def span(self, asked: str, **more: Any) -> Any:
+            if asked == name:
+                raise KeyError(name)
+            return super().span(asked, **more)
+
+    pipeline = Pipeline(Records(3), name="p").map(as_it_is, name="m", concurrency=concurrency)
+    with pytest.raises(KeyError, match=name) as raised:
+        run_virtual(pipeline.to(ListSink(), name="s").build(tracer=Failing()).run)
+    assert "the next run starts from the beginning" in raised.value.__notes__[0]
 
 
 def test_an_error_that_comes_later_and_has_no_notes_is_told_as_it_is() -> None:

@@ -84,7 +84,7 @@ def _trials(
     blocking = attrs.evolve(trial(trials.checkpoints, laws.CHECKPOINTS), examples=5, calls=20)
     found = [blocking, trial(trials.fresh, laws.FRESH)]
     if stateful:
-        found.append(trial(trials.prefix, laws.PREFIX, least=2, split=draw.splits))
+        found.append(attrs.evolve(trial(trials.prefix, laws.PREFIX, least=2), calls=200))
     else:
         found.append(trial(trials.company, laws.COMPANY, least=2))
     borders: dict[str, Any] = {
@@ -108,7 +108,8 @@ def _trials(
     if pure:
         found.append(trial(trials.untouched, laws.INPUT, batch_size=draw.batch_sizes))
     if stateful:
-        found.append(trial(trials.restore, laws.RESTORE, split=draw.splits, batch_size=draw.batch_sizes))
+        restore = trial(trials.restore, laws.RESTORE, least=2, batch_size=draw.batch_sizes)
+        found.append(attrs.evolve(restore, examples=12, calls=100))  # each of them at every split
     cancelled = (laws.CANCELLATION, laws.CANCELLED, laws.CHECKPOINTS)
     found += [
         trial(trials.pairing, laws.PAIRING, ending=draw.endings, spoiled=draw.spoiled),

@@ -42,8 +42,9 @@ class MiddlewareCase:
     """The suspension, counted from 1, at which the run is cancelled."""
     ending: str | None = None
     """What ends the run early; one of `ENDINGS`."""
-    split: int = 0
-    """Position of the record before which the run is stopped and resumed, or at which prefixes part."""
+    split: int | None = None
+    """Position of the record before which the run is stopped and resumed, or at which prefixes part; `None`: at each in
+    turn."""
 
     def fresh(self) -> list[Record]:
         """The records, made anew: a part may change them."""
@@ -103,4 +104,3 @@ waits = schedules.waits(3 * _MOST)
 spoiled = failures.spoiled(_MOST)
 suspensions = schedules.suspensions()
 endings = st.sampled_from(ENDINGS)
-splits = st.integers(0, _MOST)

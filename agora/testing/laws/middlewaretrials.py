@@ -76,15 +76,18 @@ class Trials:
                 raise Breach(COMPANY, said + "\nIf that is what it is for, say stateful=True.")
 
     async def prefix(self, case: MiddlewareCase) -> None:
-        split = case.split % (case.size + 1)
         whole = await self._engine(case).run()
-        part = await self._engine(case).run(most=split)
-        begun = attrs.evolve(
-            whole,
-            delivered=whole.delivered[: len(part.delivered)],
-            failures=whole.failures[: len(part.failures)],
-        )
-        _compare(PREFIX, f"The first {split} records alone gave", part, "in front of the rest", begun)
+
+        async def alone(split: int) -> None:
+            part = await self._engine(case).run(most=split)
+            begun = attrs.evolve(
+                whole,
+                delivered=whole.delivered[: len(part.delivered)],
+                failures=whole.failures[: len(part.failures)],
+            )
+            _compare(PREFIX, f"The first {split} records alone gave", part, "in front of the rest", begun)
+
+        await self._at_each_split(case, alone)
 
     async def borders(self, case: MiddlewareCase) -> None:
         expected = await self._expected(case)
@@ -172,15 +175,26 @@ class Trials:
         await self._same_again(PAIRING, engine, "After a run that ended early")
 
     async def restore(self, case: MiddlewareCase) -> None:
-        split = case.split % (case.size + 1)
         settled, finished = await self._reference(case)
-        rest = Outcome.expected(settled[split:], finished)
-        new = self._engine(case, store=_store())
-        await self._resumed(case, new, split, rest, "In a new part")
-        used = self._engine(case, step=new.step, store=_store())
-        await self._resumed(case, used, split, rest, "In a part that was used")
+
+        async def resumed(split: int) -> None:
+            rest = Outcome.expected(settled[split:], finished)
+            new = self._engine(case, store=_store())
+            await self._resumed(case, new, split, rest, "In a new part")
+            used = self._engine(case, step=new.step, store=_store())
+            await self._resumed(case, used, split, rest, "In a part that was used")
+
+        await self._at_each_split(case, resumed)
 
     # What the trials share.
+
+    async def _at_each_split(self, case: MiddlewareCase, run: Callable[[int], Awaitable[None]]) -> None:
+        for split in range(case.size + 1) if case.split is None else [case.split]:
+            try:
+                await run(split)
+            except Breach as breach:
+                found = attrs.evolve(case, split=split)
+                raise Breach(breach.law, breach.seen, found) from breach.__cause__
 
     async def _resumed(
         self, case: MiddlewareCase, engine: Engine, split: int, rest: Outcome, where: str
