@@ -4,7 +4,7 @@
     python -m tests.mutation tally barrier    these modules
     python -m tests.mutation --kept tally     goes on with the mutants and results of the last run
     python -m tests.mutation --again survived "too long"    tries those of the last run again that ended so and that
-                                              nothing in survivors.toml explains yet
+                                              survivors.toml doesn't explain
 
 From the project's root; the mutants are in `mutants/`, a copy. Needs the packages of the group `mutation`.
 """
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .ledger import KINDS, LEDGER, LEFT_TO_DO, read, unexplained
+from .ledger import KINDS, LEDGER, read, unexplained
 from .making import COPY, Mutant, copy_tests, make, mutants
 
 FIRST = tuple(
@@ -76,7 +76,7 @@ def _results() -> dict[str, dict[str, str]]:
 
 def _left(wanted: Iterable[Mutant], again: Sequence[str]) -> list[str]:
     ends = {name: said["end"] for name, said in _results().items()}
-    settled = {mutant for entry in read() if entry.kind not in LEFT_TO_DO for mutant in entry.mutants}
+    settled = {mutant for entry in read() for mutant in entry.mutants}
     left = [
         one
         for one in wanted

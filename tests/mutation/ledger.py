@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-__all__ = ["KINDS", "LEDGER", "LEFT_TO_DO", "Explained", "read", "unexplained"]
+__all__ = ["KINDS", "LEDGER", "Explained", "read", "unexplained"]
 
 LEDGER = Path(__file__).with_name("survivors.toml")
 KINDS = {
@@ -16,10 +16,7 @@ KINDS = {
     "clock": "how long real time passes: tests on the real clock see it, which are left out here",
     "unrun": "a test kills it that can't run on mutants, or not within the seconds: named",
     "guard": "a second check of what another one, or a type, makes impossible already",
-    "untried": "tests that should kill it came later than the last run",
-    "open": "a test should kill it; none does yet",
 }
-LEFT_TO_DO = ("untried", "open")
 
 
 @attrs.frozen

@@ -28,6 +28,12 @@ def fails_at_three(record: Any) -> Any:
     return record
 
 
+def two_children(record: Any) -> Any:
+    yield {**record, "child": 0}
+    yield {**record, "child": 1}
+    raise ValueError(record["id"])
+
+
 @attrs.frozen
 class InBatches:
     def process_batch(self, records: Sequence[Any]) -> Any:
@@ -55,6 +61,14 @@ def test_behind_a_failure_that_ends_the_run_nothing_of_a_chunk_is_run(policy: An
         run_virtual(pipeline.build(dlq=letters).run)
     assert _SEEN == [0, 1, 2, 3]  # chunks of one, two and four
     assert sink.records == [{"id": 0}, {"id": 1}, {"id": 2}]
+
+
+def test_children_before_a_failure_that_ends_the_run_are_sent_on() -> None:
+    sink = MemorySink()
+    pipeline = Pipeline(Records(3), name="p").flat_map(two_children, processes=1, on_error="stop").to(sink)
+    with pytest.raises(ValueError, match="0"):
+        run_virtual(pipeline.build().run)
+    assert sink.records == [{"id": 0, "child": 0}, {"id": 0, "child": 1}]
 
 
 @pytest.mark.parametrize(("policy", "letters"), [("skip", None), (None, MemorySink())])

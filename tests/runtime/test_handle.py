@@ -171,6 +171,19 @@ def test_a_handle_of_a_cancelled_run_stays_usable() -> None:
     run_virtual(main)
 
 
+def test_the_rate_is_of_the_time_since_the_first_record_could_come() -> None:
+    async def main() -> None:
+        bound = Pipeline(Records(9, delay=lambda number: 0.125), name="p").to(ListSink()).build()
+        async with trio.open_nursery() as nursery:
+            handle = await nursery.start(bound.run)
+            assert (handle.stats().read, handle.stats().rate) == (0, 0.0)
+            await trio.sleep(0.55)
+            stats = handle.stats()
+            assert (stats.read, stats.rate) == (4, pytest.approx(4 / 0.55))
+
+    run_virtual(main)
+
+
 def test_checkpoint_saves_behind_what_was_read_so_far() -> None:
     async def main() -> None:
         store, sink = CountingStore(), ListSink()

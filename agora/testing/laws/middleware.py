@@ -109,7 +109,7 @@ def _trials(
         found.append(trial(trials.untouched, laws.INPUT, batch_size=draw.batch_sizes))
     if stateful:
         restore = trial(trials.restore, laws.RESTORE, least=2, batch_size=draw.batch_sizes)
-        found.append(attrs.evolve(restore, examples=12, calls=100))  # each of them at every split
+        found.append(attrs.evolve(restore, examples=12, calls=60))  # each of them at every split
     cancelled = (laws.CANCELLATION, laws.CANCELLED, laws.CHECKPOINTS)
     found += [
         trial(trials.pairing, laws.PAIRING, ending=draw.endings, spoiled=draw.spoiled),

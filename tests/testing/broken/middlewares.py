@@ -463,6 +463,24 @@ class MergesItsState:
         self.seen |= set(state)
 
 
+class RestoresOneGroup:
+    """Counts by group, and takes back the first one only."""
+
+    def __init__(self):
+        self.counts = {}
+
+    def process(self, record):
+        group = str(record["id"] % 2)
+        self.counts[group] = self.counts.get(group, 0) + 1
+        return {**record, "number": self.counts[group]}
+
+    def snapshot(self):
+        return self.counts
+
+    def restore(self, state):
+        self.counts = dict(list(state.items())[:1])
+
+
 class KeepsACopy:
     """Reads context.state once, and never writes what it counts."""
 
@@ -514,5 +532,6 @@ BROKEN = [
     Broken(ForgetsAll, "restore", STATEFUL),
     Broken(KeysBecomeText, "restore", STATEFUL),
     Broken(MergesItsState, "restore", STATEFUL),
+    Broken(RestoresOneGroup, "restore", STATEFUL),
     Broken(KeepsACopy, "restore", STATEFUL),
 ]
