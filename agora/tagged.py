@@ -23,7 +23,7 @@ import msgspec
 from agora.errors import StateError
 from agora.records import Json, Opaque
 
-__all__ = ["decode", "encode", "from_jsonable", "to_jsonable"]
+__all__ = ["decode", "encode", "from_jsonable", "opaque_in", "to_jsonable"]
 
 _TAG = "$"
 _DEEPEST = 100  # levels; keeps both directions far from Python's own recursion limit
@@ -41,6 +41,20 @@ def encode(value: object) -> bytes:
     """`value` as UTF-8 JSON text; equal values of built-in types give equal text. Never fails (see
     `to_jsonable`)."""
     return msgspec.json.encode(_to(value, 0))
+
+
+def opaque_in(value: Json, at: str = "") -> tuple[str, str] | None:
+    """Of what `to_jsonable` gave: where the first value is that has no form, as in `states.count.snapshot[0]`, and its
+    `repr`; `None` where all have one."""
+    if isinstance(value, dict):
+        if value.get(_TAG) == "opaque":
+            return at, str(_from(value["v"], {}))
+        inner = [(f"{at}.{name}" if at else name, item) for name, item in value.items()]
+    elif isinstance(value, list):
+        inner = [(f"{at}[{index}]", item) for index, item in enumerate(value)]
+    else:
+        return None
+    return next((found for place, item in inner if (found := opaque_in(item, place)) is not None), None)
 
 
 def decode(data: bytes, classes: Iterable[type] = ()) -> Any:

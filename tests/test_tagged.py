@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from agora.deadletter import DLQRecord, Entry
 from agora.errors import StateError
 from agora.records import Opaque
-from agora.tagged import decode, encode, from_jsonable, to_jsonable
+from agora.tagged import decode, encode, from_jsonable, opaque_in, to_jsonable
 
 
 @attrs.frozen
@@ -289,3 +289,10 @@ def test_built_in_values_of_every_kind_are_tagged_by_their_kind():
         "$": "tuple",
         "v": [{"$": "date", "v": "2026-01-02"}, {"$": "uuid", "v": str(uuid.UUID(int=1))}],
     }
+
+
+def test_what_has_no_form_is_found_with_its_place():
+    known = {"a": [1, {"$": "opaque", "v": "mine"}], "b": (1, {2}), 3: "x"}
+    assert opaque_in(to_jsonable(known)) is None
+    found = opaque_in(to_jsonable({"a": {"b": [1, print]}, "c": object()}))
+    assert found == ("a.b[1]", "<built-in function print>")

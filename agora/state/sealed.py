@@ -14,8 +14,16 @@ __all__ = ["seal", "unseal"]
 
 
 def seal(version: bytes, value: object) -> bytes:
-    """`value` with its format (a number in digits) and checksum."""
+    """`value` with its format (a number in digits) and checksum. `StateError` for what wouldn't come back: a run that
+    resumed from its `repr` would go on wrongly."""
     body = tagged.encode(value)
+    if b'"opaque"' in body:
+        found = tagged.opaque_in(tagged.to_jsonable(value))
+        if found is not None:
+            place, text = found
+            raise StateError(
+                f"{place} is {text:.80}, which can't be saved: give numbers, text, dates, lists, dicts, tuples or sets"
+            )
     return b"%s %08x %s" % (version, zlib.crc32(body), body)
 
 

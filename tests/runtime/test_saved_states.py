@@ -32,6 +32,26 @@ def counted(number: int) -> dict[str, Any]:
     return {"n": number} | {f"id {each}": True for each in range(number)}
 
 
+class Holding:
+    """A step whose snapshot holds what a checkpoint can't."""
+
+    def process(self, record: Any) -> Any:
+        return record
+
+    def snapshot(self) -> Any:
+        return {"at": [1, object()]}
+
+    def restore(self, state: Any) -> None: ...
+
+
+def test_a_snapshot_that_would_not_come_back_ends_the_run_and_is_named() -> None:
+    store = CountingStore()
+    bound = Pipeline(Records(3), name="p").pipe(Holding(), name="m").to(ListSink())
+    with pytest.raises(StateError, match=r"states\.m\.snapshot\.at\[1\] is <object .*can't be saved"):
+        run_virtual(bound.build(checkpoint_store=store).run)
+    assert store.saved == []
+
+
 class ReadingStore(CountingStore):
     """Reads after each save what was saved of the step `count`."""
 

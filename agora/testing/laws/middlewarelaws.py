@@ -58,7 +58,7 @@ PAIRING = Law(
 )
 RESTORE = Law(
     "restore",
-    "Stopped and resumed between any two records, the rest is what it is without; state survives as JSON.",
+    "Stopped and resumed between any two records, the rest is what it is without: its state comes back whole.",
 )
 
 MIDDLEWARE_LAWS = (
