@@ -308,6 +308,25 @@ def test_what_csv_cant_give_is_refused(tested):
     )
 
 
+def test_what_a_column_of_csv_cant_become_is_a_letter_of_the_source(tested):
+    pipeline = """
+    source = { type = "csv", path = "x.csv", types = { n = "int", x = "float", s = "str" } }
+    sinks = [{ type = "null" }]
+    dlq = { type = "jsonl", path = "letters.jsonl" }
+    """
+    test = """
+    input = [{ n = 1.5 }, { n = true }, { x = false }, { s = 5 }, { n = 1, x = 2, s = "5" }]
+    output = [{ n = 1, x = 2.0, s = "5" }]
+    dead_letters = [
+        { stage = "source", message = "input record 1: column 'n': 1.5 is no integer", original = { n = 1.5 } },
+        { stage = "source", message = "input record 2: column 'n': True is no integer", original = { n = true } },
+        { stage = "source", message = "input record 3: column 'x': False is no number" },
+        { stage = "source", message = "input record 4: column 's': 5 is no text" },
+    ]
+    """
+    assert passes(tested(pipeline, test))
+
+
 def test_a_schema_makes_instances_and_they_are_compared_by_their_fields(tested):
     pipeline = """
     source = { type = "jsonl", path = "nowhere.jsonl", schema = "steps:Order" }

@@ -198,6 +198,23 @@ def test_types_convert_and_a_value_that_does_not_fit_is_a_replayable_letter_of_t
     }
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("int", "1.5", "invalid literal"),
+        ("int", 1.5, "1.5 is no integer"),
+        ("int", True, "True is no integer"),
+        ("int?", 1.5, "1.5 is no integer"),
+        (float, True, "True is no number"),
+        ("str", 5, "5 is no text"),
+    ],
+)
+def test_a_record_that_was_never_text_is_converted_without_losing_anything(kind, value, message):
+    source = CsvSource("x.csv", types={"a": kind})
+    with pytest.raises(AgoraError, match=f"column 'a': {message}"):
+        source.convert({"a": value})
+
+
 def test_every_named_type_converts(reading, put):
     path = put(
         "i,f,b,d,t,n,u,s\n1,1.5,yes,2026-01-02,2026-01-02T03:04:05,0.10,"
