@@ -24,6 +24,8 @@ class Code:
     imports: set[str] = attrs.field(factory=set)
     names: dict[str, set[str]] = attrs.field(factory=dict)
     """What is imported from which module."""
+    _inside: set[int] = attrs.field(factory=set)
+    """Objects that are being rendered: one may hold itself."""
 
     def of(self, value: object) -> str:
         """The code of `value`. What has none that is known is written as its `repr`."""
@@ -38,7 +40,23 @@ class Code:
             return f"{self.name(type(value))}.{value.name}"
         if type(value).__module__.partition(".")[0] == "pyarrow":
             return self._arrow(value)
-        return repr(value)
+        return self._object(value) if type(value).__repr__ is object.__repr__ else repr(value)
+
+    def _object(self, value: object) -> str:
+        """By what it holds: its own repr tells where it is, and nothing of what it is."""
+        if id(value) in self._inside:
+            return "..."
+        self._inside.add(id(value))
+        held: dict[str, object] = {}
+        for kind in type(value).__mro__:
+            slots = vars(kind).get("__slots__", ())
+            for name in [slots] if isinstance(slots, str) else slots:
+                if name != "__dict__" and hasattr(value, name):
+                    held[name] = getattr(value, name)
+        try:
+            return self.call(type(value), {**held, **getattr(value, "__dict__", {})})
+        finally:
+            self._inside.discard(id(value))
 
     def name(self, target: Any) -> str:
         """The name of a class or function, imported; what can't be imported is taken to stand where this is pasted."""

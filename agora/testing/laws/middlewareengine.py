@@ -1,8 +1,6 @@
 """Runs of a middleware through the real engine, watched."""
 
-import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,7 +18,7 @@ from agora.testing.laws.middlewarecase import MiddlewareCase
 from agora.testing.laws.outcomes import Outcome, failure_of, failure_text, text_of
 from agora.testing.laws.stepping import Stepper
 
-__all__ = ["Engine", "Hooks", "Left", "columns_of"]
+__all__ = ["Engine", "Hooks", "columns_of"]
 
 _PAUSE = 1.0
 _LINGER = 0.1
@@ -244,44 +242,3 @@ def _piece(pa: Any, records: Sequence[Record]) -> Any:
         if [text_of(each) for each in piece.to_pylist()] == [text_of(each) for each in records]
         else None
     )
-
-
-@attrs.frozen
-class Left:
-    """What there is in this process that somebody has to end."""
-
-    tasks: frozenset[trio.lowlevel.Task]
-    threads: frozenset[threading.Thread]
-    files: int
-
-    @classmethod
-    def now(cls) -> "Left":
-        """Called in a task of trio."""
-        return cls(
-            frozenset(_tasks()), frozenset(t for t in threading.enumerate() if not t.daemon), _open_files()
-        )
-
-    def more_than(self, before: "Left") -> str | None:
-        """What there is now that wasn't then, in words; `None` if nothing."""
-        found = [f"the task {task.name}" for task in self.tasks - before.tasks]
-        found += [f"the thread {thread.name}" for thread in self.threads - before.threads]
-        if self.files > before.files:
-            found.append(f"{self.files - before.files} open files")
-        return ", ".join(sorted(found)) or None
-
-
-def _tasks() -> list[trio.lowlevel.Task]:
-    root = trio.lowlevel.current_root_task()
-    found, seen = [] if root is None else [root], []
-    while found:
-        task = found.pop()
-        seen.append(task)
-        found += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return seen
-
-
-def _open_files() -> int:
-    try:
-        return len(list(Path("/proc/self/fd").iterdir()))
-    except OSError:  # no such place on this system
-        return 0

@@ -9,8 +9,9 @@ import trio
 from agora.middlewares.step import Step
 from agora.state import CheckpointStore, MemoryBackend
 from agora.testing.laws.base import Breach, Law
+from agora.testing.laws.leftovers import left_by
 from agora.testing.laws.middlewarecase import MiddlewareCase
-from agora.testing.laws.middlewareengine import Engine, Left, columns_of
+from agora.testing.laws.middlewareengine import Engine, columns_of
 from agora.testing.laws.middlewarelaws import (
     AGREEMENT,
     BORDERS,
@@ -140,7 +141,7 @@ class Trials:
     async def cancellation(self, case: MiddlewareCase) -> None:
         stepper = Stepper(case.waits, case.cancel_at)
         engine = self._engine(case, stepper=stepper)
-        left = await _left_by(engine)
+        left = await left_by(engine.run)
         for law, found in ((CANCELLED, stepper.swallowed), (CHECKPOINTS, stepper.late)):
             if found:
                 raise Breach(law, found[0])
@@ -162,7 +163,7 @@ class Trials:
 
     async def pairing(self, case: MiddlewareCase) -> None:
         engine = self._engine(case)
-        left = await _left_by(engine)
+        left = await left_by(engine.run)
         hooks = engine.hooks
         if callable(getattr(hooks.part, "on_end", None)) and hooks.started != hooks.ended:
             raise Breach(
@@ -244,13 +245,6 @@ class Trials:
 
 def _store() -> CheckpointStore:
     return CheckpointStore(MemoryBackend())
-
-
-async def _left_by(engine: Engine) -> str | None:
-    """Run it; what is left then, in words."""
-    before = Left.now()
-    await engine.run()
-    return Left.now().more_than(before)
 
 
 def _compare(law: Law, first: str, expected: Outcome, second: str, found: Outcome, hint: str = "") -> None:

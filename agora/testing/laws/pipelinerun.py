@@ -19,6 +19,7 @@ from agora.state.letters import StateDLQSink
 from agora.state.memory import MemoryBackend
 from agora.testing.faults import Call, Failpoints, Fault, ObservedPart
 from agora.testing.faults.calls import SINK_CALLS, SOURCE_CALLS, SOURCE_STREAMS
+from agora.testing.laws.leftovers import Left, uncollected
 from agora.testing.laws.outcomes import failure_of, failure_text, text_of
 from agora.testing.laws.pipelinecase import PipelineCase
 from agora.testing.stopping import Stopper
@@ -150,11 +151,23 @@ class Place:
 
     def delivered(self) -> dict[str, list[str]]:
         """What is read back, by sink."""
-        found = self.read_back(self.path)
+        found, names = self.read_back(self.path), {sink.name for sink in self.spec().sinks}
         if not isinstance(found, Mapping):
+            if len(names) > 1 or found is None:
+                raise TypeError(
+                    f"read_back gave {found!r:.60}: it has to give the records, and of several sinks "
+                    f"a dict of them by name ({', '.join(sorted(names))})"
+                )
             found = {"": found}
+        elif {*found} != names:
+            raise TypeError(
+                f"read_back gave records of {', '.join(map(repr, found)) or 'no sink'}; the sinks are "
+                f"{', '.join(map(repr, sorted(names)))}: give None for one that can't be read back"
+            )
         return {
-            name: [self._placeless(text_of(record)) for record in records] for name, records in found.items()
+            name: [self._placeless(text_of(record)) for record in records]
+            for name, records in found.items()
+            if records is not None
         }
 
     async def letters(self) -> list[str] | None:
@@ -224,22 +237,23 @@ class Watched(trio.abc.Instrument):
         crashes = self.blow == "crash"
         fault = Fault.CRASH_AFTER if self.place.case.after else Fault.CRASH_BEFORE
         points = Failpoints(at=self.at if crashes else None, fault=fault)
-        tasks = trio.lowlevel.current_statistics().tasks_living
-        with points, self._scope:
-            trio.lowlevel.add_instrument(self)
-            try:
-                bound = BoundPipeline[Any](_observed(spec, points, self.place.case))
-                self.summary = await bound.run(task_status=self._stopper)
-            except Exception as error:  # noqa: BLE001  - it is what came of the run
-                self.error = error
-            finally:
-                trio.lowlevel.remove_instrument(self)
+        with uncollected():
+            before = Left.now()
+            with points, self._scope:
+                trio.lowlevel.add_instrument(self)
+                try:
+                    bound = BoundPipeline[Any](_observed(spec, points, self.place.case))
+                    self.summary = await bound.run(task_status=self._stopper)
+                except Exception as error:  # noqa: BLE001  - it is what came of the run
+                    self.error = error
+                finally:
+                    trio.lowlevel.remove_instrument(self)
+            left = Left.now().more_than(before)
         self.calls = len(points.seen)
         if points.crashed:
             self.place.crashed()
             return
-        tasks = trio.lowlevel.current_statistics().tasks_living - tasks
-        self.left = [f"{tasks} tasks"] if tasks > 0 else []
+        self.left = [] if left is None else [left]
         state = getattr(spec.checkpoint_store, "state", None)
         if getattr(state, "is_open", False):
             self.left.append("the state")

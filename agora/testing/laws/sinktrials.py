@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import trio
 
 from agora.errors import RecordsRejected
 from agora.sinks.base import DATA_ERRORS
 from agora.testing.faults import Failure, FailurePlan
 from agora.testing.laws.base import Breach, Law
+from agora.testing.laws.leftovers import left_by
 from agora.testing.laws.living import alive, awaited
 from agora.testing.laws.middlewarecase import MiddlewareCase
-from agora.testing.laws.middlewareengine import Left, columns_of
+from agora.testing.laws.middlewareengine import columns_of
 from agora.testing.laws.sinkcase import SinkCase
 from agora.testing.laws.sinklaws import (
     ATOMIC,
@@ -171,13 +171,11 @@ class SinkTrials:
         compare(IDEMPOTENT, "Written once, there was", once, await runs.target())
 
     async def _closed(self, runs: SinkRuns, method: str) -> None:
-        before = Left.now()
-        plan = FailurePlan((Failure(method, 1),))
-        with suppress(OSError):
-            await runs.run(plan=plan)
-        for _ in range(2):
-            await trio.lowlevel.checkpoint()
-        left = Left.now().more_than(before)
+        async def run() -> None:
+            with suppress(OSError):
+                await runs.run(plan=FailurePlan((Failure(method, 1),)))
+
+        left = await left_by(run)
         if left is not None:
             raise Breach(CLOSING, f"A run in which {method} may have failed left {left}")
 

@@ -1,8 +1,7 @@
 """How each law of sources is tried with one case."""
 
-import warnings
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import trio
 
 from agora.testing.faults.calls import SOURCE_CALLS, SOURCE_STREAMS, Call, ObservedPart
 from agora.testing.laws.base import Breach, Law
-from agora.testing.laws.middlewareengine import Left
+from agora.testing.laws.leftovers import left_by
 from agora.testing.laws.places import at, new_place
 from agora.testing.laws.recordedstore import not_json
 from agora.testing.laws.sourcecase import Form, SourceCase
@@ -119,7 +118,7 @@ class SourceTrials:
             form = self._form(place, case.form)
             for count in self._counts(whole, case):
                 left = _virtual(
-                    CLOSING, _left_by, lambda count=count: read(self._made(place), form, case, most=count)
+                    CLOSING, left_by, lambda count=count: read(self._made(place), form, case, most=count)
                 )
                 if left is not None:
                     here = attrs.evolve(case, at=count)
@@ -130,7 +129,7 @@ class SourceTrials:
             source, form = self._made(place), self._form(place, case.form)
             stepper = Stepper((), case.cancel_at)
             left = _virtual(
-                CANCELLED, _left_by, lambda: _read_cancelled(source, form, case, stepper, self.most)
+                CANCELLED, left_by, lambda: _read_cancelled(source, form, case, stepper, self.most)
             )
             if stepper.swallowed:
                 raise Breach(CANCELLED, stepper.swallowed[0])
@@ -193,27 +192,6 @@ async def _read_cancelled(source: Any, form: Form, case: SourceCase, stepper: St
         with stepper.scope, suppress(Exception):  # judged by the stepper, where it came of the cancellation
             await read(watched, form, case, most=most)
         nursery.cancel_scope.cancel()
-
-
-async def _left_by(main: Callable[[], Awaitable[object]]) -> str | None:
-    """What is left of this, in words."""
-    with _dropped() as dropped:
-        before = Left.now()
-        await main()
-        for _ in range(2):  # tasks that were cancelled end
-            await trio.lowlevel.checkpoint()
-        left = Left.now().more_than(before)
-    return left or (dropped[0] if dropped else None)
-
-
-@contextmanager
-def _dropped() -> Iterator[list[str]]:
-    """What was left for the garbage collector to close."""
-    found: list[str] = []
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always", ResourceWarning)
-        yield found
-    found += [str(each.message) for each in seen if issubclass(each.category, ResourceWarning)]
 
 
 def _virtual(law: Law, main: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:

@@ -1,5 +1,6 @@
 """A trio run for one case: nothing real passes in it, and it goes the same way each time."""
 
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -89,5 +90,7 @@ def _run(machine: seam.Seam, main: Callable[P, Awaitable[T]], *args: P.args, **k
             return await main(*args, **kwargs)
         raise AssertionError("unreachable")
 
-    with seam.use(machine), unsynced_sqlite(), seeded_scheduling(0), _no_threads():
+    with seam.use(machine), unsynced_sqlite(), seeded_scheduling(0), _no_threads(), warnings.catch_warnings():
+        # What is left for the garbage collector is a law's affair (`leftovers`), not a line a case.
+        warnings.simplefilter("ignore", ResourceWarning)
         return trio.run(limited, clock=MockClock(autojump_threshold=0))

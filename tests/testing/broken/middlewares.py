@@ -463,6 +463,51 @@ class MergesItsState:
         self.seen |= set(state)
 
 
+class HoldsAnObject:
+    """Has what can't be saved in its snapshot."""
+
+    def __init__(self):
+        self.count, self.lock = 0, object()
+
+    def process(self, record):
+        self.count += 1
+        return {**record, "number": self.count}
+
+    def snapshot(self):
+        return vars(self).copy()
+
+    def restore(self, state):
+        self.count = state["count"]
+
+
+class Share:
+    """A result without `__eq__` and `__repr__`."""
+
+    def __init__(self, value):
+        self.value = value
+
+
+class SharesOfABatch:
+    def process_batch(self, records):
+        whole = sum(record["id"] for record in records) or 1
+        return [Share(record["id"] / whole) for record in records]
+
+
+class LeavesAGenerator:
+    """Takes what it wants of an async generator, and leaves its end to the garbage collector."""
+
+    async def _parts(self, record):
+        try:
+            yield record
+            yield None
+        finally:
+            await trio.sleep(0.01)
+
+    async def process(self, record):
+        parts = self._parts(record)
+        return await anext(parts)
+
+
 class RestoresOneGroup:
     """Counts by group, and takes back the first one only."""
 
@@ -503,6 +548,7 @@ BROKEN = [
     Broken(LookingAhead, "prefix", STATEFUL),
     Broken(RankedInBatch, "borders"),
     Broken(UniqueInBatch, "borders"),
+    Broken(SharesOfABatch, "borders|concurrency"),
     Broken(OneDictForAll, "borders"),
     Broken(ShareOfBatch, "borders"),
     Broken(MissingResult, "borders"),
@@ -529,9 +575,11 @@ BROKEN = [
     Broken(EndsWhatWasNot, "pairing"),
     Broken(StartsOnce, "pairing"),
     Broken(LeavesAFile, "pairing"),
+    Broken(LeavesAGenerator, "pairing|cancellation"),
     Broken(ForgetsAll, "restore", STATEFUL),
     Broken(KeysBecomeText, "restore", STATEFUL),
     Broken(MergesItsState, "restore", STATEFUL),
     Broken(RestoresOneGroup, "restore", STATEFUL),
+    Broken(HoldsAnObject, "restore", STATEFUL),
     Broken(KeepsACopy, "restore", STATEFUL),
 ]

@@ -23,6 +23,10 @@ class Broken:
         return self.factory.__name__
 
 
+OPENED = []
+"""By parts that don't close them: whoever tries these does."""
+
+
 def read_back(place):
     path = place / "out.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
@@ -218,6 +222,20 @@ class LeavesATask:
         return record
 
 
+class LeavesAFile:
+    """Opens a log at the first record, and has no end at which it would be closed."""
+
+    def __init__(self, place):
+        self.path = place / "log"
+        self.log = None
+
+    def process(self, record):
+        if self.log is None:
+            self.log = self.path.open("w")
+            OPENED.append(self.log)
+        return record
+
+
 BROKEN = [
     Broken(named(with_step(lambda place: SharedNumbers()), "shared_numbers"), "repetition"),
     Broken(named(with_step(lambda place: Stamped()), "stamped"), "repetition"),
@@ -230,4 +248,5 @@ BROKEN = [
     Broken(named(with_step(RemembersInAFile), "remembers_in_a_file"), "cancellation"),
     Broken(named(with_sink(WritesAtTheEnd), "writes_at_the_end"), "crash"),
     Broken(named(with_step(lambda place: LeavesATask()), "leaves_a_task"), "ending"),
+    Broken(named(with_step(LeavesAFile), "leaves_a_file"), "ending"),
 ]

@@ -224,3 +224,19 @@ def test_without_hypothesis_it_is_said_what_to_install():
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
     assert run.stdout == "the laws need Hypothesis: pip install 'agora-trio[testing]'\n"
+
+
+class Plain:
+    """No attrs, no repr of its own."""
+
+    __slots__ = ("__dict__", "first")
+
+    def __init__(self, first, **more):
+        self.first = first
+        self.__dict__.update(more)
+
+
+def test_an_object_without_a_repr_is_told_by_what_it_holds():
+    inner = Plain(2)
+    inner.itself = inner
+    assert Code().of(Plain(1, inner=inner)) == "Plain(first=1, inner=Plain(first=2, itself=...))"

@@ -24,8 +24,12 @@ records = st.fixed_dictionaries({"n": st.integers(0, 9)})
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 def test_a_broken_pipeline_is_found_and_its_counterexample_finds_it_again(broken, seed):
     given = None if broken.own_source else records
-    seen = found(broken.law, check_pipeline, broken.factory, given, read_back=read_back, seed=seed)
-    again = replayed(seen, factory=broken.factory)  # made in a function: it stands where this is pasted
+    try:
+        seen = found(broken.law, check_pipeline, broken.factory, given, read_back=read_back, seed=seed)
+        again = replayed(seen, factory=broken.factory)  # made in a function: it stands where this is pasted
+    finally:
+        for file in pipelines.OPENED:
+            file.close()
     assert again.seen == seen.seen or broken.factory.__name__ == "shared_numbers"
 
 
@@ -104,6 +108,50 @@ def test_several_sinks_are_read_back_by_name():
         return {"small": [json.loads(line) for line in lines], "large": read_back(place)}
 
     check_pipeline(routed, records, read_back=read)
+
+
+def test_a_pipeline_that_a_failing_record_ends_passes():
+    def strict(place):
+        pipeline = Pipeline(source(place), name="strict").map(
+            lambda record: {**record, "n": 1 // record["n"]}
+        )
+        store = CheckpointStore(MemoryBackend())
+        return pipeline.to(target(place)).build(checkpoint_store=store, checkpoint_every=2, dlq=None)
+
+    for seed in range(3):
+        check_pipeline(strict, records, read_back=read_back, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("given_back", "says"),
+    [
+        (
+            {"out": [], "oops": []},
+            "records of 'out', 'oops'; the sinks are 'other', 'out': give None for one",
+        ),
+        ({"out": []}, "records of 'out'; the sinks are"),
+        (
+            [],
+            r"gave \[\]: it has to give the records, and of several sinks a dict of them by name \(other, out\)",
+        ),
+        (None, "gave None: it has to give the records"),
+    ],
+)
+def test_what_is_read_back_has_to_be_of_all_sinks(given_back, says):
+    def two(place):
+        pipeline = Pipeline(source(place), name="two").to(target(place), name="out")
+        return built(pipeline.to(Lines(place / "other.jsonl"), name="other"), MemoryBackend())
+
+    with pytest.raises(TypeError, match=says):
+        check_pipeline(two, records, read_back=lambda place: given_back)
+
+
+def test_a_sink_that_cannot_be_read_back_is_left_out():
+    def two(place):
+        pipeline = Pipeline(source(place), name="two").to(target(place), name="out")
+        return built(pipeline.to(Lines(place / "other.jsonl"), name="other"), MemoryBackend())
+
+    check_pipeline(two, records, read_back=lambda place: {"out": read_back(place), "other": None}, examples=5)
 
 
 def test_the_same_seed_finds_the_same():
