@@ -5,6 +5,7 @@ exit code 2, before anything has happened.
 """
 
 import contextlib
+import os
 import sys
 import tempfile
 import tomllib
@@ -20,9 +21,11 @@ from agora.cli.outcome import Exit, Output, UsageError, ending
 from agora.cli.output import print_json, print_text
 from agora.cli.testreport import junit, result_object, result_text
 from agora.config import ConfigFile, load
+from agora.config.model import PipelineConfig
 from agora.config.testing.preparing import Prepared, in_environment, prepare
 from agora.config.testing.running import TestResult, run_test
 from agora.errors import ConfigError
+from agora.plugins import options_of
 
 __all__ = ["run_tests"]
 
@@ -54,6 +57,8 @@ def run_tests(
     """
 
     def command() -> int:
+        if junit_file is not None:
+            _check_writable(junit_file)
         with tempfile.TemporaryDirectory(prefix="agora-test-") as directory:
             prepared = list(_prepared(file, pipeline, pattern, Path(directory).resolve()))
             results = [_ran(each, output) for each in prepared]
@@ -63,6 +68,16 @@ def run_tests(
         return Exit.OK if all(result.passed for result in results) else Exit.FAILED
 
     return ending(output, command)
+
+
+def _check_writable(file: Path) -> None:
+    """As far as can be told without opening it: it may be a pipe, and no file is to be left by what then fails."""
+    if file.is_dir():
+        raise UsageError(f"--junit: {file} is a directory: give a file")
+    if not file.parent.is_dir():
+        raise UsageError(f"--junit: there is no directory {file.parent}: make it first")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UsageError(f"--junit: {file} may not be written: give another file")
 
 
 def _prepared(file: Path, pipeline: str | None, pattern: str | None, directory: Path) -> Iterator[Prepared]:
@@ -93,6 +108,8 @@ def _loaded(file: Path, pipeline: str, _environment: tuple[tuple[str, str], ...]
     return load(file, only=pipeline)
 
 
+_KEYS = {option.name for option in options_of(PipelineConfig)}
+"""Of a pipeline."""
 _Choice = tuple[str, int, tuple[tuple[str, str], ...]]
 
 
@@ -101,7 +118,7 @@ def _chosen(file: Path, pipeline: str | None, pattern: str | None) -> tuple[list
 
     Nothing is checked here but what is asked for: where the file isn't as it should be, loading it says so.
     """
-    pipelines = _tests_of(file)
+    pipelines = _tests_of(file, pipeline)
     if pipeline is not None and pipeline not in pipelines:
         load(file).choose(pipeline)  # raises, with the nearest name
     names = [pipeline] if pipeline is not None else list(pipelines)
@@ -113,21 +130,23 @@ def _chosen(file: Path, pipeline: str | None, pattern: str | None) -> tuple[list
     ], len(every)
 
 
-def _tests_of(file: Path) -> dict[str, list[dict[str, Any]]]:
+def _tests_of(file: Path, only: str | None) -> dict[str, list[dict[str, Any]]]:
     try:
         raw = tomllib.loads(file.read_bytes().decode())
     except (OSError, ValueError):
         load(file)  # raises, saying what is wrong
         raise
     pipelines = raw.get("pipelines")
-    if raw.get("format") is None or not isinstance(pipelines, dict):
-        load(file)
+    if raw.get("format") is None or not isinstance(pipelines, dict) or raw.keys() - {"format", "pipelines"}:
+        load(file, only=only)  # raises
         return {}
     found: dict[str, list[dict[str, Any]]] = {}
     for name, table in pipelines.items():
         tests = table.get("tests", []) if isinstance(table, dict) else None
         if not isinstance(tests, list) or not all(isinstance(test, dict) for test in tests):
             load(file, only=name)  # raises: that's no pipeline, or these are no tests
+        if not tests and only in (None, name) and table.keys() - _KEYS:
+            load(file, only=name)  # raises: an unknown key may be what its tests were written as
         found[name] = tests or []
     return found
 

@@ -35,6 +35,7 @@ from agora.plugins import (
     Option,
     Registry,
     middleware_registry,
+    nearest,
     options_of,
     sink_registry,
     source_registry,
@@ -61,6 +62,8 @@ _PARTS: Mapping[type, tuple[Registry, bool]] = {
     BackpressureConfig: (_backpressure_registry, False),
 }
 _IMPORTED_STEPS = ("map", "filter", "flat_map")
+_TESTS = ("tests", "test")
+"""Keys at the top of a file that are meant for tests of a pipeline."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -83,7 +86,7 @@ def load(
     file = Path(path)
     interpolation = Interpolation(os.environ if environment is None else environment)
     try:
-        document = _structure(_without_others(_read(file), only), file, interpolation)
+        document = _structure(_read(file), only, file, interpolation)
     except Problems as error:
         # The cause is left out: it may hold values of the environment.
         raise ConfigError(
@@ -116,6 +119,31 @@ def _without_others(raw: dict[str, Any], only: str | None) -> dict[str, Any]:
     return {**raw, "pipelines": {only: pipelines[only]}}
 
 
+def _without_stray_tests(raw: dict[str, Any], only: str | None) -> tuple[dict[str, Any], list[Problem]]:
+    """The file, or what it says of `only`, without tests that belong to no pipeline; and what is wrong with these.
+
+    They would else be told as pipelines that lack a source and sinks.
+    """
+    problems = [
+        Problem((key,), "unknown key; did you mean [[pipelines.NAME.tests]]?") for key in _TESTS if key in raw
+    ]
+    rest = {key: value for key, value in _without_others(raw, only).items() if key not in _TESTS}
+    if not isinstance(raw.get("pipelines"), dict):
+        return rest, problems
+    known = [name for name, table in raw["pipelines"].items() if not _is_only_tests(table)]
+    looked_at = rest["pipelines"]
+    for name in looked_at:
+        if name not in known:
+            hint = nearest(name, known) if known else "the file defines none"
+            message = f"there is no pipeline of this name, only tests of it; {hint}"
+            problems.append(Problem(("pipelines", name), message))
+    return {**rest, "pipelines": {name: looked_at[name] for name in looked_at if name in known}}, problems
+
+
+def _is_only_tests(pipeline: Any) -> bool:
+    return isinstance(pipeline, dict) and pipeline.keys() == {"tests"}
+
+
 def _filled(raw: dict[str, Any], interpolation: Interpolation) -> dict[str, Any]:
     """With variables filled in, but for tests: their texts are data, and a run needs no variable of theirs."""
     kept: dict[str, Any] = {}
@@ -136,13 +164,14 @@ def _without_tests(pipeline: Any) -> Any:
     return {key: value for key, value in pipeline.items() if key != "tests"}
 
 
-def _structure(raw: dict[str, Any], file: Path, interpolation: Interpolation) -> _Document:
+def _structure(raw: dict[str, Any], only: str | None, file: Path, interpolation: Interpolation) -> _Document:
     if raw.get("format") != FORMAT:
         what = f"found {found(raw['format'])}" if "format" in raw else "and there is none"
         raise Problems.one(f'expected "{FORMAT}", {what}', "format")
-    table = _filled(raw, interpolation)
-    problems = [Problem(path, message) for path, message in interpolation.problems]
-    unfilled = {problem.path for problem in problems}
+    rest, problems = _without_stray_tests(raw, only)
+    table = _filled(rest, interpolation)
+    problems += [Problem(path, message) for path, message in interpolation.problems]
+    unfilled = {path for path, _ in interpolation.problems}
     try:
         document = _Document(
             **structure_options(_converter(file.absolute().parent), options_of(_Document), table)
@@ -211,6 +240,9 @@ def _pipeline_hook(converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
         if not isinstance(value, dict):
             raise Problems.one(f"expected a table, found {found(value)}")
         problems = [*_needs_state(value)]
+        if isinstance(value.get("tests"), dict):
+            problems.append(Problem(("tests",), _SINGLE))
+            value = _without_tests(value)
         try:
             arguments = structure_options(converter, options, value)
         except Problems as error:
@@ -249,6 +281,7 @@ def _tests(converter: cattrs.Converter, config: PipelineConfig) -> list[Any]:
     return tests
 
 
+_SINGLE = "expected a list, found a table; write double brackets: [[pipelines.NAME.tests]]"
 _NO_STATE = 'needs the pipeline\'s state, and there is none; add state = { type = "sqlite", path = "…" }'
 
 

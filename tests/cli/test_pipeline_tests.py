@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pyarrow as pa
@@ -626,6 +627,21 @@ def test_a_file_of_output_must_be_there_and_be_text(tested, directory):
     )
 
 
+def test_a_directory_is_no_file_of_a_test(tested, directory):
+    places = {
+        'file = "."\noutput = []': "file",
+        'input = []\noutput_file = "."': "output_file",
+        'input = []\noutput_file = { out = "." }': "output_file.out",
+    }
+    pipeline = 'source = { type = "csv", path = "x.csv" }\nsinks = [{ type = "stdout", name = "out" }]'
+    for test, at in places.items():
+        done = tested(pipeline, test)
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"agora: p.toml: pipelines.p.tests[0].{at}: {directory} is a directory: give a file\n"
+        )
+
+
 def test_a_run_that_fails_publishes_no_text(tested):
     pipeline = f"""{NUMBERS}
     middlewares = [{{ import = "steps:unreachable" }}]
@@ -680,6 +696,21 @@ def test_originals_of_dead_letters_differ_field_by_field(tested):
         '    error: expected "TypeError", found "ValueError"',
         '    original.id: expected "4", found "3"',
     ]
+
+
+def test_an_error_is_known_by_its_full_and_its_last_name(tested):
+    def letter(error):
+        return tested(CSV, f'input = [{{ id = "3", amount = 5 }}]\ndead_letters = [{{ error = "{error}" }}]')
+
+    assert passes(letter("ValueError"))
+    assert passes(letter("builtins.ValueError"))
+    assert findings(letter("builtins.KeyError"))[2] == (
+        '    error: expected "builtins.KeyError", found "ValueError"'
+    )
+    unfit = 'input = [{ id = "3", amount = "x" }]\ndead_letters = [{ error = "NAME" }]'
+    for name in ("AgoraError", "errors.AgoraError", "agora.errors.AgoraError"):
+        assert passes(tested(CSV, unfit.replace("NAME", name)))
+    assert findings(tested(CSV, unfit.replace("NAME", "builtins.AgoraError")))
 
 
 def test_skipped_and_multiplied_records(tested):
@@ -838,6 +869,61 @@ def test_junit_xml_holds_whatever_a_test_is_called_and_says(agora, directory):
     assert list(passed) == []
     assert list(two) == list(two.findall("testcase"))
     assert float(failed.get("time")) >= 0
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("sub", "--junit: sub is a directory: give a file"),
+        ("nowhere/junit.xml", "--junit: there is no directory nowhere: make it first"),
+        ("many.toml/junit.xml", "--junit: there is no directory many.toml: make it first"),
+    ],
+)
+def test_where_no_results_can_be_written_no_test_runs(agora, directory, path, message):
+    (directory / "sub").mkdir()
+    done = agora("test", "many.toml", "b", "--junit", path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"agora: {message}\n")
+
+
+@pytest.mark.usefixtures("many")
+def test_results_that_may_not_be_written_over_are_a_usage_error(agora, directory, monkeypatch):
+    (directory / "junit.xml").touch()
+    monkeypatch.setattr(os, "access", lambda path, _: path != Path("junit.xml"))  # for root all is writable
+    done = agora("test", "many.toml", "b", "--junit", "junit.xml")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "agora: --junit: junit.xml may not be written: give another file\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[[tests]]\nname = "t"\ninput = []\noutput = []',
+            "tests: unknown key; did you mean [[pipelines.NAME.tests]]?",
+        ),
+        (
+            '[[pipelines.p.test]]\nname = "t"\ninput = []\noutput = []',
+            "pipelines.p.test: unknown key; did you mean 'tests'? known: ",
+        ),
+        (
+            '[[pipelines.q.tests]]\nname = "t"\ninput = []\noutput = []',
+            "pipelines.q: there is no pipeline of this name, only tests of it; known: p",
+        ),
+        (
+            '[pipelines.p.tests]\nname = "t"\ninput = []\noutput = []',
+            "pipelines.p.tests: expected a list, found a table; write double brackets: [[pipelines.NAME.tests]]",
+        ),
+    ],
+)
+def test_tests_that_stand_elsewhere_are_told(agora, directory, text, message):
+    (directory / "steps.py").write_text(STEPS)
+    pipeline = f'format = "agora/1"\n[pipelines.p]\n{NUMBERS}sinks = [{{ type = "null" }}]\n'
+    (directory / "p.toml").write_text(pipeline + text)
+    done = agora("test", "p.toml")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"agora: p.toml: {message}")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.usefixtures("many")

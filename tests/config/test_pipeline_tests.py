@@ -3,6 +3,7 @@
 import pytest
 
 from agora.config import load
+from agora.errors import ConfigError
 
 PIPELINE = """
 [pipelines.p]
@@ -70,6 +71,16 @@ def test_a_pipeline_without_tests_has_none(loaded):
         ('name = "a"\ninput = []\nfails = { because = "x" }', [".fails.because: unknown key; known: error, message"]),
         ('name = "a"\ninput = []\nmocks = { x = 5 }\noutput = []', [".mocks.x: expected a table, found 5"]),
         ('name = "a"\ninput = []\noutputs = []', [".outputs: unknown key; did you mean 'output'?"]),
+        ('name = "a"\ninput = []\noutput = {}', [".output: expects nothing; give one of the sinks by its name"]),
+        ('name = "a"\ninput = []\ndropped = 1\noutput_file = {}',
+          [".output_file: expects nothing; give one of the sinks by its name"]),
+        ('name = " "\ninput = []\noutput = []', [".name: expected a name, found ' '"]),
+        ('name = "a"\ninput = []\ndropped = -1\nskipped = -2\ndead_letters = -3',
+          [f".{key}: expected a number of at least 0, found {count}" for key, count in
+           (("dead_letters", -3), ("dropped", -1), ("skipped", -2))]),
+        ('name = "a"\nfile = ""\noutput_file = ""',
+          [".file: expected a path, found ''", ".output_file: expected a path, found ''"]),
+        ('name = "a"\ninput = []\noutput_file = { null = "" }', [".output_file.null: expected a path, found ''"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_test_is_told(test_problems, test, found):
@@ -110,3 +121,36 @@ def test_only_one_pipeline_may_be_looked_at(write):
     other = '\n[pipelines.q]\nsource = { type = "nothing" }'
     path = write(PIPELINE.format(sinks=ONE, test='name = "a"\ninput = []\noutput = []') + other)
     assert list(load(path, only="p").pipelines) == ["p"]
+
+
+def test_single_brackets_are_no_test(problems):
+    text = PIPELINE.format(sinks=ONE, test='name = "a"\ninput = []\noutput = []')
+    assert problems(text.replace("[[pipelines.p.tests]]", "[pipelines.p.tests]")) == [
+        "pipelines.p.tests: expected a list, found a table; write double brackets: [[pipelines.NAME.tests]]"
+    ]
+
+
+def test_tests_of_no_pipeline_are_told_with_the_nearest(problems, write):
+    stray = '[[pipelines.orders.tests]]\nname = "a"\ninput = []\noutput = []\n'
+    whole = '[pipelines.{}]\nsource = {{ type = "everything", path = "in" }}\nsinks = [{{ type = "null" }}]\n'
+    no_such = "pipelines.orders: there is no pipeline of this name, only tests of it; "
+    both = whole.format("order") + whole.format("x")
+    assert problems(both + stray) == [no_such + "did you mean 'order'? known: order, x"]
+    assert problems(stray) == [no_such + "the file defines none"]
+    told = problems(both + "sink = 1\n" + stray)
+    assert [problem.partition(";")[0] for problem in told] == [
+        no_such.partition(";")[0],
+        "pipelines.x.sink: unknown key",
+    ]
+    path = write(both + stray)
+    assert list(load(path, only="x").pipelines) == ["x"]
+    with pytest.raises(ConfigError, match="did you mean 'order'"):
+        load(path, only="orders")
+
+
+@pytest.mark.parametrize("key", ["test", "tests"])
+def test_tests_stand_below_their_pipeline(problems, key):
+    text = PIPELINE.format(sinks=ONE, test='name = "a"\ninput = []\noutput = []')
+    assert problems(f'{text}\n[[{key}]]\nname = "b"') == [
+        f"{key}: unknown key; did you mean [[pipelines.NAME.tests]]?"
+    ]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from agora.config.problems import Problem
+from agora.config.problems import Problem, found
 
 __all__ = ["ExpectedFailure", "ExpectedLetter", "PipelineTest", "problems_of_tests"]
 
@@ -111,16 +111,19 @@ def problems_of_tests(tests: Sequence[PipelineTest], raw: Any, sinks: int) -> It
     names = Counter(test.name for test in tests)
     for index, (test, table) in enumerate(zip(tests, raw, strict=True)):
         at = ("tests", index)
-        if names[test.name] > 1:
+        if not test.name.strip():
+            yield Problem((*at, "name"), f"expected a name, found {found(test.name)}")
+        elif names[test.name] > 1:
             yield Problem(
                 (*at, "name"), f"{names[test.name]} tests have the name {test.name!r}: give each its own"
             )
         given = [key for key in ("input", "text", "file") if key in table]
         if len(given) != 1:
-            found = " and ".join(given) or "none"
-            yield Problem(at, f"expected one of input, text and file, found {found}")
+            which = " and ".join(given) or "none"
+            yield Problem(at, f"expected one of input, text and file, found {which}")
         if not any(key in table for key in _EXPECTATIONS):
             yield Problem(at, f"expects nothing; give one of {', '.join(_EXPECTATIONS)}")
+        yield from (Problem((*at, *problem.path), problem.message) for problem in _of_values(test, table))
         for key in ("dropped", "skipped"):
             if test.fails is not None and isinstance(getattr(test, key), int):
                 yield Problem((*at, key), "a run that fails has no counts: give the records")
@@ -128,3 +131,20 @@ def problems_of_tests(tests: Sequence[PipelineTest], raw: Any, sinks: int) -> It
             value = getattr(test, key)
             if sinks > 1 and value is not None and not isinstance(value, Mapping):
                 yield Problem((*at, key), f"the pipeline has {sinks} sinks: give a table by their names")
+
+
+def _of_values(test: PipelineTest, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with single values, whatever else the test says."""
+    for key in ("dead_letters", "dropped", "skipped"):
+        value = getattr(test, key)
+        if isinstance(value, int) and value < 0:
+            yield Problem((key,), f"expected a number of at least 0, found {value}")
+    for key in ("output", "output_file"):
+        if table.get(key) == {}:
+            yield Problem((key,), "expects nothing; give one of the sinks by its name")
+    for key in ("file", "output_file"):
+        given = table.get(key)
+        paths = given if isinstance(given, Mapping) else {None: given}
+        for name, path in paths.items():
+            if path == "":
+                yield Problem((key,) if name is None else (key, name), "expected a path, found ''")

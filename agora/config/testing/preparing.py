@@ -154,9 +154,9 @@ class _Making:
         ]
         files = self.test.output_file
         for name, file in files.items() if isinstance(files, Mapping) else [(None, files)]:
-            if file is not None and not file.exists():
+            if file is not None and (wrong := _is_no_file(file)):
                 at = ("output_file",) if name is None else ("output_file", name)
-                problems.append(Problem(at, f"there is no {file}"))
+                problems.append(Problem(at, wrong))
         if problems:
             raise Problems(*problems)
 
@@ -184,8 +184,8 @@ class _Making:
         part = file.source.part
         if "path" not in part.arguments:
             raise Problems.one(f"{part.says} has no path to read it from: give input", key)
-        if self.test.file is not None and not self.test.file.exists():
-            raise Problems.one(f"there is no {self.test.file}", key)
+        if self.test.file is not None and (wrong := _is_no_file(self.test.file)):
+            raise Problems.one(wrong, key)
         path = self.test.file or self._written(part)
         return attrs.evolve(part, arguments={**part.arguments, "path": path}).make()
 
@@ -211,6 +211,13 @@ class _Making:
         path = place / Path(os.fspath(arguments["path"])).name
         real = attrs.evolve(sink.part, arguments={**arguments, "path": path}).make()
         return SinkTap(real, path if module in ("agora.sinks.jsonl", "agora.sinks.csv") else None)
+
+
+def _is_no_file(path: Path) -> str:
+    """What is wrong with it, if anything."""
+    if path.is_dir():
+        return f"{path} is a directory: give a file"
+    return "" if path.exists() else f"there is no {path}"
 
 
 def _part(made: object) -> Part:

@@ -248,7 +248,9 @@ def _type_name(error: Exception) -> str:
 
 
 def _is_named(wanted: str | None, name: str) -> bool:
-    return wanted is None or name == wanted or name.endswith(f".{wanted}")
+    if wanted is None or name.endswith(f".{wanted}"):
+        return True
+    return name in (wanted, wanted.removeprefix("builtins."))  # letters tell of those without their module
 
 
 def _named(wanted: ExpectedFailure) -> str:
