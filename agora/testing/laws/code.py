@@ -24,6 +24,8 @@ class Code:
     imports: set[str] = attrs.field(factory=set)
     names: dict[str, set[str]] = attrs.field(factory=dict)
     """What is imported from which module."""
+    unnamed: set[str] = attrs.field(factory=set)
+    """What stands for something that can't be imported."""
     _inside: set[int] = attrs.field(factory=set)
     """Objects that are being rendered: one may hold itself."""
 
@@ -62,13 +64,19 @@ class Code:
         """The name of a class or function, imported; what can't be imported is taken to stand where this is pasted."""
         module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
         if name is None:
-            return "factory"
+            return self._unnamed("factory")
         if module in {None, "builtins"}:
             return str(name)
         if "<" in name:  # made in a function, or a lambda
-            return str(name.rpartition(".")[2]).strip("<>") if not name.endswith("<lambda>") else "factory"
+            return self._unnamed(
+                "factory" if name.endswith("<lambda>") else name.rpartition(".")[2].strip("<>")
+            )
         self.names.setdefault(_public(module, name, target), set()).add(name.partition(".")[0])
         return str(name)
+
+    def _unnamed(self, name: str) -> str:
+        self.unnamed.add(name)
+        return name
 
     def call(self, target: Any, arguments: Mapping[str, object]) -> str:
         """The call of `target` with these keyword arguments, on lines of their own where one gets too long. Those
@@ -92,7 +100,11 @@ def script(test: str, code: Code, body: str) -> str:
     froms = [
         f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(code.names.items())
     ]
-    imports = "\n".join([*sorted(code.imports), *froms])
+    missing = [
+        f"# {name}: what the check was given under this name; it has none to be imported by"
+        for name in sorted(code.unnamed)
+    ]
+    imports = "\n".join([*sorted(code.imports), *froms, *missing])
     return f"{imports}\n\n\ndef {test}() -> None:\n{indented}\n"
 
 

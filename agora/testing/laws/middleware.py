@@ -48,13 +48,17 @@ def check_middleware(
     if law is None:
         checked_records(records)
     check = Check(check_middleware, _said(factory, pure, stateful, kind), examples, seed)
-    trials = _trials(Subject(factory, kind), records, pure=pure, stateful=stateful)
+    subject = Subject(factory, kind)
+    step = subject.step()
+    tried = Trials(subject, stateful, step.columns is not None)
+    trials = _trials(tried, records, pure=pure, alone=_alone(step))
     if law is not None:
         if case is None:
             raise TypeError("law= needs case=, a MiddlewareCase")
         check.replay(trials, law, case)
     else:
         check.prove(trials)
+        tried.warn_of_failures_only()
 
 
 def _said(factory: object, pure: bool, stateful: bool, kind: str | None) -> dict[str, object]:
@@ -63,12 +67,11 @@ def _said(factory: object, pure: bool, stateful: bool, kind: str | None) -> dict
 
 
 def _trials(
-    subject: Subject, records: SearchStrategy[Record] | None, *, pure: bool, stateful: bool
+    trials: Trials, records: SearchStrategy[Record] | None, *, pure: bool, alone: bool
 ) -> Sequence[Trial[MiddlewareCase]]:
-    step = subject.step()
-    trials = Trials(subject, stateful, step.columns is not None)
+    stateful = trials.stateful
     parallel: dict[str, Any] = (
-        {} if stateful or _alone(step) else {"concurrency": draw.concurrencies, "waits": draw.waits}
+        {} if stateful or alone else {"concurrency": draw.concurrencies, "waits": draw.waits}
     )
 
     def trial(

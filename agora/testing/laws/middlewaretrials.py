@@ -1,5 +1,6 @@
 """How each law of middlewares is tried with one case."""
 
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -48,6 +49,8 @@ class Trials:
     stateful: bool = False
     columns: bool = False
     """Whether it takes columns."""
+    _became: dict[str | None, str] = attrs.field(factory=dict)
+    """By failure, `None` for none, the last record that the reference chain made it of."""
 
     def tried(
         self, law: Law, trial: Callable[[MiddlewareCase], Awaitable[None]]
@@ -233,7 +236,19 @@ class Trials:
         return columns_of(case) if self.columns else None
 
     async def _reference(self, case: MiddlewareCase) -> tuple[list[Settled], list[str]]:
-        return await Reference(self.subject.step()).run(case.fresh())
+        settled, finished = await Reference(self.subject.step()).run(case.fresh())
+        for record, each in zip(case.records, settled, strict=False):
+            self._became[each.failure] = text_of(record)
+        return settled, finished
+
+    def warn_of_failures_only(self) -> None:
+        """Where all records failed: laws that only failures keep show little."""
+        if self._became and None not in self._became:
+            failure, record = next(iter(self._became.items()))
+            warnings.warn(
+                f"every record that was drawn failed, {record} with {failure}: give records= that the part can work on",
+                stacklevel=3,
+            )
 
     async def _expected(self, case: MiddlewareCase) -> Outcome:
         return Outcome.expected(*await self._reference(case))

@@ -68,7 +68,13 @@ class Subject:
 
     def step(self, concurrency: int | None = None) -> Step:
         """A new part as a step."""
-        part = self.factory()
+        try:
+            part = self.factory()
+        except TypeError as error:
+            error.add_note(
+                "factory is called without arguments, for a new part each time: give a class, or lambda: part"
+            )
+            raise
         if isinstance(part, Step):
             return part if concurrency is None else attrs.evolve(part, concurrency=concurrency)
         kind = None if self.kind is None else StepKind(self.kind)

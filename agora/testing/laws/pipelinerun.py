@@ -110,8 +110,7 @@ class Place:
 
     def spec(self) -> PipelineSpec:
         """The pipeline, built anew, with the settings of the case, and its memory as it was left."""
-        spec = self.with_source(self.build(self.path).spec)
-        case = self.case
+        spec, case = self.with_source(self._built()), self.case
         limits = spec.backpressure if case.in_flight is None else Backpressure.fixed(case.in_flight)
         keeps = case.checkpoint_every is None or spec.checkpoint_store is None
         spec = attrs.evolve(
@@ -124,6 +123,12 @@ class Place:
         self.explained = BoundPipeline[Any](spec).explain().guarantee
         return self._remembering(spec)
 
+    def _built(self) -> PipelineSpec:
+        bound = self.build(self.path)
+        if not isinstance(bound, BoundPipeline):
+            raise TypeError(f"the factory gave {bound!r:.60}: it has to give what Pipeline.build() gives")
+        return bound.spec
+
     def with_source(self, spec: PipelineSpec) -> PipelineSpec:
         records = self.case.fresh()
         return spec if records is None else attrs.evolve(spec, source=_Drawn(records))
@@ -132,7 +137,7 @@ class Place:
         """One run with its settings, whose results and letters are kept and go nowhere else; or what the source
         alone gives."""
         sink, letters, ended = Captured(), Captured(), None
-        spec = self.spec() if steps else self.with_source(self.build(self.path).spec)
+        spec = self.spec() if steps else self.with_source(self._built())
         spec = attrs.evolve(
             spec,
             chain=spec.chain if steps else MiddlewareChain(()),

@@ -240,3 +240,9 @@ def test_an_object_without_a_repr_is_told_by_what_it_holds():
     inner = Plain(2)
     inner.itself = inner
     assert Code().of(Plain(1, inner=inner)) == "Plain(first=1, inner=Plain(first=2, itself=...))"
+
+
+def test_what_cannot_be_imported_is_said_to_be_missing():
+    code = Code()
+    text = script("test_it", code, code.call(print, {"": lambda: None, "made": Plain}))
+    assert text.splitlines()[1].startswith("# factory: what the check was given under this name")

@@ -239,6 +239,24 @@ def test_a_single_case_of_a_single_law():
         check_middleware(SharedCurrent, [{"id": 1}])
 
 
+def test_that_all_records_failed_is_warned_of():
+    class Misnamed:
+        def process(self, record):
+            return {**record, "twice": record["amnt"] * 2}
+
+    with pytest.warns(UserWarning, match=r"every record that was drawn failed, .* with KeyError: 'amnt'"):
+        check_middleware(Misnamed, records, examples=3)
+
+
+def test_a_factory_that_is_the_part_is_told_what_to_give():
+    def step(record):
+        return record
+
+    with pytest.raises(TypeError) as raised:
+        check_middleware(step, records)
+    assert "give a class, or lambda: part" in raised.value.__notes__[0]
+
+
 def test_what_isn_t_a_middleware_is_said_at_once():
     with pytest.raises(ConfigError, match="no middleware"):
         check_middleware(object, records)

@@ -171,6 +171,11 @@ def test_what_the_factory_raises_comes_out():
         check_pipeline(factory, records, read_back=read_back)
 
 
+def test_a_factory_that_does_not_build_is_told_so():
+    with pytest.raises(TypeError, match=r"the factory gave Pipeline.*what Pipeline.build\(\) gives"):
+        check_pipeline(lambda place: Pipeline(source(place), name="p"), records, read_back=read_back)
+
+
 def test_a_law_needs_its_case():
     with pytest.raises(TypeError, match="PipelineCase"):
         check_pipeline(pipelines.one_off, read_back=read_back, law="stop")
