@@ -106,6 +106,15 @@ class Check:
     examples: int
     seed: int | None = None
 
+    def run(self, trials: Sequence[Trial[C]], law: str | None, case: C | None, kind: type[C]) -> None:
+        """Search all laws, or try a single case of one. `TypeError` where only one of these two is given."""
+        if (law is None) != (case is None) or not isinstance(case, kind | None):
+            raise TypeError(f"law= and case= go together: the name of a law, and a {kind.__name__}")
+        if law is None or case is None:
+            self.prove(trials)
+        else:
+            self.replay(trials, law, case)
+
     def prove(self, trials: Sequence[Trial[C]]) -> None:
         """Search each law for a counterexample, in order. Raises `LawBroken` for the first one that has one."""
         seed = current_seed() if self.seed is None else self.seed

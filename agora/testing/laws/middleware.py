@@ -52,12 +52,8 @@ def check_middleware(
     step = subject.step()
     tried = Trials(subject, stateful, step.columns is not None)
     trials = _trials(tried, records, pure=pure, alone=_alone(step))
-    if law is not None:
-        if case is None:
-            raise TypeError("law= needs case=, a MiddlewareCase")
-        check.replay(trials, law, case)
-    else:
-        check.prove(trials)
+    check.run(trials, law, case, MiddlewareCase)
+    if law is None:
         tried.warn_of_failures_only()
 
 

@@ -46,12 +46,7 @@ def check_pipeline(
     """
     check = Check(check_pipeline, {"": factory, "read_back": read_back}, examples, seed)
     trials = _trials(PipelineTrials(factory, read_back), records)
-    if law is None:
-        check.prove(trials)
-    elif case is None:
-        raise TypeError("law= needs case=, a PipelineCase")
-    else:
-        check.replay(trials, law, case)
+    check.run(trials, law, case, PipelineCase)
 
 
 def _trials(trials: PipelineTrials, records: SearchStrategy[Record] | None) -> Sequence[Trial[PipelineCase]]:

@@ -42,11 +42,11 @@ def check_sink(
     case, and what is there all the same counts as what was there before. A loss of power is tried where `factory` takes
     a `place`, and all that is written there goes through `agora.seam`.
 
-    `records` are drawn from a Hypothesis strategy, all of one target's shape; `refused` are such that the sink must
-    refuse. `expected` turns the accepted records into what is read back, where that isn't the same: types that the
-    format hasn't, rows that replace others. `idempotent`: written again, the same records leave the same target (by
-    default what the sink's own `idempotent` says). `late`: committed records may be kept back until the source is
-    exhausted, as `ParquetSink` does.
+    `records` are drawn from a Hypothesis strategy, all of one target's shape, and the sink has to accept them;
+    `refused` are such that it must refuse. `expected` turns the accepted records into what is read back, where that
+    isn't the same: types that the format hasn't, rows that replace others. `idempotent`: written again, the same
+    records leave the same target (by default what the sink's own `idempotent` says). `late`: committed records may be
+    kept back until the source is exhausted, as `ParquetSink` does.
 
     `examples` a law at most; `seed` makes the search repeatable (else `pytest --agora-seed`, else one is drawn from
     `random`). `law` and `case` run a single case, as the counterexample of a `LawBroken` does.
@@ -63,12 +63,7 @@ def check_sink(
     check = Check(check_sink, said, examples, seed)
     subject = SinkSubject(factory, read_back, expected, idempotent, late)
     trials = _trials(subject, records, refused, single=law is not None)
-    if law is not None:
-        if case is None:
-            raise TypeError("law= needs case=, a SinkCase")
-        check.replay(trials, law, case)
-    else:
-        check.prove(trials)
+    check.run(trials, law, case, SinkCase)
 
 
 def _trials(

@@ -27,6 +27,10 @@ from agora.testing.laws.virtual import run_virtual
 __all__ = ["SinkRuns", "SinkSubject", "compare", "in_runs", "listed", "sound"]
 
 
+class _UnreadableError(Exception):
+    """What the target holds can't be read."""
+
+
 @attrs.frozen
 class SinkSubject:
     """What is tried, and how what it wrote is read back."""
@@ -176,7 +180,10 @@ class SinkRuns:
             await bound.run(max_records=most, restart=restart)
 
     async def target(self) -> list[str]:
-        return await self.subject.read(self.place)
+        try:
+            return await self.subject.read(self.place)
+        except Exception as error:
+            raise _UnreadableError from error
 
     def accepted(self, count: int | None = None) -> list[Record]:
         """The records (the first `count`) that weren't refused."""
@@ -214,6 +221,10 @@ def in_runs(
             return run_virtual(main, runs, *args)
         except trio.TooSlowError as error:
             raise Breach(law, "It waits for what never comes") from error
+        except _UnreadableError as unread:
+            hint = "where there is no target yet, it has to give no records"
+            seen = f"read_back raised {unread.__cause__!r} ({hint})".replace(str(place), "PLACE")
+            raise Breach(law, seen) from unread.__cause__
         except Breach as breach:
             if not takes_place(subject.factory):
                 raise

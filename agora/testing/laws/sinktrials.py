@@ -15,6 +15,7 @@ from agora.testing.laws.leftovers import left_by
 from agora.testing.laws.living import alive, awaited
 from agora.testing.laws.middlewarecase import MiddlewareCase
 from agora.testing.laws.middlewareengine import columns_of
+from agora.testing.laws.outcomes import text_of
 from agora.testing.laws.sinkcase import SinkCase
 from agora.testing.laws.sinklaws import (
     ATOMIC,
@@ -96,6 +97,9 @@ class SinkTrials:
     async def _delivered(self, runs: SinkRuns) -> None:
         base = await runs.target()
         await sound(DELIVERED, runs.run())
+        for position in sorted(runs.letters.ordinals - {*runs.case.refused}):
+            said = f"It refused {text_of(runs.case.records[position])}, which is one of records="
+            raise Breach(DELIVERED, f"{said}: what it has to refuse is given as refused=")
         compare(DELIVERED, "Accepted were", base + self.subject.texts(runs.accepted()), await runs.target())
 
     async def _refused(self, runs: SinkRuns) -> None:

@@ -38,12 +38,7 @@ def check_source(
     said = {"": factory, **({} if most == 100 else {"most": most})}
     check = Check(check_source, said, examples, seed)
     trials = _trials(SourceTrials(factory, most), factory)
-    if law is not None:
-        if case is None:
-            raise TypeError("law= needs case=, a SourceCase")
-        check.replay(trials, law, case)
-    else:
-        check.prove(trials)
+    check.run(trials, law, case, SourceCase)
 
 
 def _trials(trials: SourceTrials, factory: Callable[..., Any]) -> Sequence[Trial[SourceCase]]:

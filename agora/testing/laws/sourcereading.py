@@ -37,6 +37,8 @@ class Reading:
     malformed: set[str] = attrs.field(factory=set)
     """Those of them that stand for what couldn't be read."""
     identity: Json = None
+    identity_behind: Json = None
+    """What it was when all was read."""
     exhausted: bool = False
 
     @property
@@ -45,6 +47,8 @@ class Reading:
 
     def add(self, records: Sequence[Record]) -> None:
         for record in records:
+            if record is None:
+                raise Breach(AGREEMENT, f"Record {len(self.records)} was None, which is no record")
             self.records.append(text_of(record))
             if isinstance(record, Malformed):
                 self.malformed.add(self.records[-1])
@@ -81,8 +85,8 @@ async def read(
         positions = places and checkpointable(source)
         if most > 0:
             await reader(source, case, reading, most, skip, positions)
-        if callable(getattr(source, "identity", None)) and source.identity() != reading.identity:
-            reading.identity = {"before": reading.identity, "after": source.identity()}
+        if callable(getattr(source, "identity", None)):
+            reading.identity_behind = source.identity()
     return reading
 
 

@@ -53,10 +53,8 @@ class SourceTrials:
         with new_place(self.factory) as place:
             plain = self._all(AGREEMENT, place, SourceCase(), 0)
             other = self._all(AGREEMENT, place, case, case.form)
-            form = self._form(place, case.form)
-        _compare(
-            AGREEMENT, f"{self._form(place, 0)} gave", plain, f"{form}, {case.wanted(0)} at a time,", other
-        )
+            first, form = self._form(place, 0), self._form(place, case.form)
+        _compare(AGREEMENT, f"{first} gave", plain, f"{form}, {case.wanted(0)} at a time,", other)
 
     def positions(self, case: SourceCase) -> None:
         with new_place(self.factory) as place:
@@ -64,13 +62,14 @@ class SourceTrials:
 
     def identity(self, case: SourceCase) -> None:
         with new_place(self.factory) as place:
-            first, second = (self._all(IDENTITY, place, case, case.form).identity for _ in range(2))
+            reading, other = (self._all(IDENTITY, place, case, case.form) for _ in range(2))
+        first, second = reading.identity, other.identity
         if first != second:
             raise Breach(IDENTITY, f"One source's was {first!r}, another's {second!r}")
         if not_json(first):
             raise Breach(IDENTITY, f"{first!r} isn't what it was when it has been JSON")
-        if isinstance(first, dict) and first.keys() == {"before", "after"}:
-            raise Breach(IDENTITY, f"It was {first['before']!r} before reading, {first['after']!r} after it")
+        if reading.identity_behind != first:
+            raise Breach(IDENTITY, f"It was {first!r} before reading, {reading.identity_behind!r} after it")
 
     def fresh(self, case: SourceCase) -> None:
         with new_place(self.factory) as place:

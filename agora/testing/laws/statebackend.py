@@ -49,12 +49,7 @@ def check_state_backend(
     said = {"": factory, "reopen": reopen, "real_time": real_time}
     check = Check(check_state_backend, {name: value for name, value in said.items() if value}, examples, seed)
     trials = _trials(StateSubject(factory, reopen, real_time))
-    if law is None:
-        check.prove(trials)
-    elif case is None:
-        raise TypeError("law= needs case=, a StateCase")
-    else:
-        check.replay(trials, law, case)
+    check.run(trials, law, case, StateCase)
 
 
 def _trials(subject: StateSubject) -> Sequence[Trial[StateCase]]:

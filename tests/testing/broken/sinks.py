@@ -129,6 +129,13 @@ class RefusesTheSame(Table):
             raise RecordsRejected(again)
 
 
+class RefusesAll(Table):
+    """Refuses what it has to accept."""
+
+    async def write(self, records):
+        raise RecordsRejected({index: ValueError("no") for index in range(len(records))})
+
+
 # atomic
 
 
@@ -310,7 +317,8 @@ BROKEN = [
     Broken(StopsAtTheFirst, "refused|delivered|borders"),
     Broken(TakesNeighbours, "refused"),
     Broken(DropsTheSame, "borders|delivered"),
-    Broken(RefusesTheSame, "borders"),
+    Broken(RefusesTheSame, "borders|refused"),
+    Broken(RefusesAll, "refused"),
     Broken(HalfWritten, "atomic|delivered|borders"),
     Broken(ColumnsWithoutNone, "columns"),
     Broken(CreatesAtOnce, "nothing"),

@@ -8,7 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import strategies as st
 from testing.broken import filesinks
-from testing.broken.sinks import BROKEN, DATABASES, LeavesAFile, Reverses, ShortOfMemory, Table, rows_of
+from testing.broken.sinks import (
+    BROKEN,
+    DATABASES,
+    LeavesAFile,
+    RefusesAll,
+    Reverses,
+    ShortOfMemory,
+    Table,
+    rows_of,
+)
 from testing.laws.finding import SEEDS, found, replayed
 
 from agora.sinks import (
@@ -20,7 +29,7 @@ from agora.sinks import (
     SQLiteSink,
     StdoutSink,
 )
-from agora.testing import check_sink
+from agora.testing import LawBroken, check_sink
 from agora.testing.laws.sinkcase import SinkCase
 from agora.testing.laws.sinklaws import SINK_LAWS
 
@@ -100,6 +109,19 @@ def test_a_sink_that_writes_past_the_seam_isn_t_held_to_a_loss_of_power():
                 file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
     check_sink(PastTheSeam, filesinks.rows_of, records, examples=2)
+
+
+def test_records_that_were_not_given_as_refused_have_to_be_accepted():
+    with pytest.raises(LawBroken, match=r"It refused .* which is one of records=: .* given as refused="):
+        check_sink(RefusesAll, rows_of, records)
+
+
+def test_a_target_that_cannot_be_read_back_is_a_counterexample():
+    def read(place):
+        return [*rows_of(place)] if len(rows_of(place)) < 2 else json.loads("[1")
+
+    with pytest.raises(LawBroken, match=r"read_back raised JSONDecodeError.*it has to give no records"):
+        check_sink(Table, read, records)
 
 
 def test_a_single_case_of_a_single_law():

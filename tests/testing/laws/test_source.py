@@ -120,6 +120,34 @@ def counterexample(seed=1):
     return found("resume", check_source, OffByOne, seed=seed)
 
 
+def test_a_source_with_two_forms_has_its_place_whenever_it_is_made(tmp_path):
+    class Written:
+        def __init__(self, path):
+            path.write_text("1")
+
+        async def stream(self):
+            for number in range(3):
+                yield {"n": number}
+
+        async def batches(self):
+            yield pa.RecordBatch.from_pydict({"n": [0, 1, 2]})
+
+        def identity(self):
+            return {"before": 1, "after": 2}
+
+    check_source(lambda place: Written(place / "in"))
+
+
+def test_none_is_no_record():
+    class Gaps:
+        async def stream(self):
+            yield 1
+            yield None
+
+    with pytest.raises(LawBroken, match="Record 1 was None, which is no record"):
+        check_source(Gaps)
+
+
 def test_a_counterexample_names_the_place():
     assert "case=SourceCase(at=1)" in counterexample().code
 
@@ -132,6 +160,8 @@ def test_a_single_case_of_a_single_law():
     check_source(OffByOne, law="agreement", case=SourceCase())
     with pytest.raises(TypeError, match="case="):
         check_source(OffByOne, law="resume")
+    with pytest.raises(TypeError, match="law= and case= go together: the name of a law, and a SourceCase"):
+        check_source(OffByOne, case=SourceCase())
 
 
 def test_one_that_isn_t_repeatable_is_told_as_such():
