@@ -14,6 +14,8 @@ __all__ = ["FaultyStateBackend"]
 
 T = TypeVar("T")
 
+_CALLS = frozenset({"open", "close", "get", "put", "delete", "apply", "scan"})
+
 
 @attrs.define(eq=False)
 class FaultyStateBackend:
@@ -26,6 +28,10 @@ class FaultyStateBackend:
     _backend: Any
     _plan: CallObserver = attrs.field(factory=FailurePlan)
     _counts: dict[str, int] = attrs.field(factory=dict, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if isinstance(self._plan, FailurePlan):
+            self._plan.require(self._backend, _CALLS)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):

@@ -5,7 +5,7 @@ asks of a part it learns of the part itself; every call that is awaited, and eve
 observer.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from inspect import isawaitable
 from typing import Any, Protocol, TypeVar
@@ -65,7 +65,7 @@ class Failure:
     """One call that fails."""
 
     method: str
-    number: int
+    number: int = attrs.field(validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
     """Which call of the method, from 1."""
     error: Exception = attrs.field(factory=lambda: OSError("injected"))
     after: bool = False
@@ -77,6 +77,16 @@ class FailurePlan:
     """The calls that fail; all others are made. An empty one changes nothing."""
 
     failures: Sequence[Failure] = ()
+
+    def require(self, part: object, calls: Collection[str]) -> None:
+        """`ValueError` for a failure that can't strike, since the part has no such call."""
+        known = sorted(name for name in calls if callable(getattr(part, name, None)))
+        for failure in self.failures:
+            if failure.method not in known:
+                raise ValueError(
+                    f"Failure({failure.method!r}, {failure.number}) can't strike: the calls of {type(part).__name__} "
+                    f"are {', '.join(known)}"
+                )
 
     async def perform_call(self, call: Call, act: Callable[[], Awaitable[T]]) -> T:
         """Raises the planned error. A trio checkpoint where the call is one, and where it fails instead."""

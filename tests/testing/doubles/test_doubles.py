@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support import Records, run_virtual
 
 from agora import Pipeline
-from agora.sinks import JsonLinesSink, MemorySink, StdoutSink
+from agora.sinks import JsonLinesSink, MemorySink, NullSink, StdoutSink
 from agora.sources import CsvSource, IterableSource
 from agora.state import CheckpointStore, MemoryBackend, SQLiteBackend
 from agora.testing import (
@@ -173,3 +173,28 @@ def test_with_an_empty_plan_a_state_in_a_file_keeps_the_laws(tmp_path):
         reopen=lambda backend: FaultyStateBackend(SQLiteBackend(backend.path)),
         examples=5,
     )
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: FlakySink(MemorySink(), FailurePlan([Failure("wirte", 1)])),
+        lambda: FlakySink(NullSink(), FailurePlan([Failure("recover", 1)])),
+        lambda: SlowSink(MemorySink(), {"writes": 1}),
+        lambda: FailingSource(IterableSource([1]), FailurePlan([Failure("checkpoint", 1)])),
+        lambda: FaultyStateBackend(MemoryBackend(), FailurePlan([Failure("save", 1)])),
+        lambda: Failure("write", 0),
+        lambda: Failure("write", "1"),
+    ],
+)
+def test_a_failure_that_cannot_strike_is_refused(made):
+    with pytest.raises((ValueError, TypeError)):
+        made()
+
+
+async def test_a_failure_of_one_way_to_read_strikes_though_the_source_has_others():
+    sink = MemorySink()
+    source = FailingSource(IterableSource([1, 2, 3]), FailurePlan([Failure("stream", 3)]))
+    with pytest.raises(OSError, match="injected"):
+        await Pipeline(source, name="p").to(sink).build().run()
+    assert sink.records == [1, 2]
