@@ -70,9 +70,14 @@ def run_python(block: Block, page: Path, names: dict[str, object]) -> str:
 
 
 def shell(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would type it, with this environment's `agora`, and nobody at the keyboard."""
+    """Run a command as a user would type it, with this environment's `agora`, and nobody at the keyboard.
+
+    A page may change a module within the second in which it was compiled, without changing its size, which is all that
+    Python looks at: so nothing compiled is kept.
+    """
     return subprocess.run(
         command,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         shell=True,
         check=False,
         stdin=subprocess.DEVNULL,
