@@ -70,14 +70,9 @@ def run_python(block: Block, page: Path, names: dict[str, object]) -> str:
 
 
 def shell(command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would type it, with this environment's `agora`, and nobody at the keyboard.
-
-    A page may change a module within the second in which it was compiled, without changing its size, which is all that
-    Python looks at: so nothing compiled is kept.
-    """
+    """Run a command as a user would type it, with this environment's `agora`, and nobody at the keyboard."""
     return subprocess.run(
         command,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         shell=True,
         check=False,
         stdin=subprocess.DEVNULL,
@@ -153,8 +148,14 @@ class Reader:
 
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
-    """An empty directory to work in, with what the README's clone has; nothing of a page is left behind."""
+    """An empty directory to work in, with what the README's clone has; nothing of a page is left behind.
+
+    Nothing compiled is kept there: a page may change a module within the second in which it was compiled and without
+    changing its size, which is all that Python looks at.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     (tmp_path / "examples/orders").mkdir(parents=True)
     for name in ("orders.csv", "steps.py", "pipeline.toml"):
