@@ -268,4 +268,5 @@ def test_answers_for_parts_are_one_for_the_whole() -> None:
     assert isinstance(whole, ColumnsResult)
     assert whole.data.column("id").to_pylist() == [1, 2, 3]
     assert {at: str(error) for at, error in whole.errors.items()} == {1: "1", 3: "2", 5: "3"}
-    assert whole.kept.to_pylist() == [True, False] * 3  # type: ignore[union-attr]
+    assert whole.kept is not None
+    assert whole.kept.to_pylist() == [True, False] * 3

@@ -103,6 +103,8 @@ class Place:
     """What is in memory outlives the process here: by its number in the order in which it is met."""
     explained: str = ""
     """The guarantee that explain() gives."""
+    sinks: set[str] = attrs.field(factory=set)
+    """Their names; as `explained`, of the pipeline that was built last."""
 
     @property
     def exactly_once(self) -> bool:
@@ -121,6 +123,7 @@ class Place:
             checkpoint_every=spec.checkpoint_every if keeps else case.checkpoint_every,
         )
         self.explained = BoundPipeline[Any](spec).explain().guarantee
+        self.sinks = {sink.name for sink in spec.sinks}
         return self._remembering(spec)
 
     def _built(self) -> PipelineSpec:
@@ -155,8 +158,8 @@ class Place:
         return Captures(sink.records, letters.records, ended)
 
     def delivered(self) -> dict[str, list[str]]:
-        """What is read back, by sink."""
-        found, names = self.read_back(self.path), {sink.name for sink in self.spec().sinks}
+        """What is read back behind a run, by sink."""
+        found, names = self.read_back(self.path), self.sinks
         if not isinstance(found, Mapping):
             if len(names) > 1 or found is None:
                 raise TypeError(

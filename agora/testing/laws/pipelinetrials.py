@@ -130,10 +130,11 @@ async def _settings(places: _Places) -> None:
         return
     # How much stands before the record that ends it depends on where checkpoints are.
     expected, found = plain.delivered(), place.delivered()
-    for name in expected:
-        both = min(len(expected[name]), len(found[name]))
-        if expected[name][:both] != found[name][:both]:
-            what = _difference(found[name], expected[name])
+    for name, wanted in expected.items():
+        seen = found.get(name, [])
+        both = min(len(wanted), len(seen))
+        if wanted[:both] != seen[:both]:
+            what = _difference(seen, wanted)
             raise Breach(laws.SETTINGS, f"with these settings it delivered, up to what ends the run: {what}")
 
 

@@ -122,6 +122,11 @@ def test_a_pipeline_that_a_failing_record_ends_passes():
         check_pipeline(strict, records, read_back=read_back, seed=seed)
 
 
+def two(place):
+    pipeline = Pipeline(source(place), name="two").to(target(place), name="out")
+    return built(pipeline.to(Lines(place / "other.jsonl"), name="other"), MemoryBackend())
+
+
 @pytest.mark.parametrize(
     ("given_back", "says"),
     [
@@ -138,19 +143,11 @@ def test_a_pipeline_that_a_failing_record_ends_passes():
     ],
 )
 def test_what_is_read_back_has_to_be_of_all_sinks(given_back, says):
-    def two(place):
-        pipeline = Pipeline(source(place), name="two").to(target(place), name="out")
-        return built(pipeline.to(Lines(place / "other.jsonl"), name="other"), MemoryBackend())
-
     with pytest.raises(TypeError, match=says):
         check_pipeline(two, records, read_back=lambda place: given_back)
 
 
 def test_a_sink_that_cannot_be_read_back_is_left_out():
-    def two(place):
-        pipeline = Pipeline(source(place), name="two").to(target(place), name="out")
-        return built(pipeline.to(Lines(place / "other.jsonl"), name="other"), MemoryBackend())
-
     check_pipeline(two, records, read_back=lambda place: {"out": read_back(place), "other": None}, examples=5)
 
 
