@@ -99,7 +99,7 @@ class BoundPipeline(Generic[R]):
         Between the barriers of a run that goes on: `RunHandle.replay`.
         """
         from agora.runtime.addressing import LetterFilter  # noqa: PLC0415  - most runs replay nothing
-        from agora.runtime.replay import Replay  # noqa: PLC0415
+        from agora.runtime.replay import Replay  # noqa: PLC0415  - as above
 
         self._require_sink()
         chosen = LetterFilter.of(

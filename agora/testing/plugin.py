@@ -55,7 +55,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.fixture
 def agora_memory_state() -> "MemoryBackend":
     """A new `MemoryBackend`. Nobody has opened it: a run does, and a test that looks into it calls `open` first."""
-    from agora.state import MemoryBackend  # noqa: PLC0415
+    from agora.state import MemoryBackend  # noqa: PLC0415  - inert until it is used
 
     return MemoryBackend()
 
@@ -63,7 +63,7 @@ def agora_memory_state() -> "MemoryBackend":
 @pytest.fixture
 def agora_sqlite_state(tmp_path: Path) -> "SQLiteBackend":
     """A new `SQLiteBackend` on `state.db` in the test's `tmp_path`. Nobody has opened it, and there is no file yet."""
-    from agora.state import SQLiteBackend  # noqa: PLC0415
+    from agora.state import SQLiteBackend  # noqa: PLC0415  - as above
 
     return SQLiteBackend(tmp_path / "state.db")
 
@@ -72,7 +72,7 @@ def agora_sqlite_state(tmp_path: Path) -> "SQLiteBackend":
 def agora_sink() -> "RecordingSink":
     """A new `agora.testing.recording.RecordingSink`: what was written, in which batches, and what of it is
     committed."""
-    from agora.testing.recording import RecordingSink  # noqa: PLC0415
+    from agora.testing.recording import RecordingSink  # noqa: PLC0415  - as above
 
     return RecordingSink()
 
@@ -80,7 +80,7 @@ def agora_sink() -> "RecordingSink":
 @pytest.fixture
 def agora_tracer() -> "AssertingTracer":
     """A new `agora.testing.spans.AssertingTracer`: an `InMemoryTracer` with `assert_span` and `assert_no_span`."""
-    from agora.testing.spans import AssertingTracer  # noqa: PLC0415
+    from agora.testing.spans import AssertingTracer  # noqa: PLC0415  - as above
 
     return AssertingTracer()
 

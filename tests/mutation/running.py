@@ -279,7 +279,7 @@ def _try(
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     tempfile.tempdir = str(directory)
-    session.config._tmp_path_factory._given_basetemp = directory / "pytest"  # type: ignore[attr-defined]
+    session.config._tmp_path_factory._given_basetemp = directory / "pytest"  # type: ignore[attr-defined]  # a fork has its own
     telling = Telling(told.open("w"), known.seconds)
     signal.signal(signal.SIGALRM, telling.too_long)
     session.config.pluginmanager.register(telling)

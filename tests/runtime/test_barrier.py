@@ -183,7 +183,7 @@ async def test_what_waits_in_a_sink_is_written_before_the_last_barrier_unless_a_
 async def test_what_else_is_unsaved_goes_in_the_same_transaction_and_once(amends: bool) -> None:
     letters = Letters()
     made = Made(letters=letters)
-    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]
+    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]  # any object does
     for _ in range(2):
         await made.barrier.at(cut(completed=amends), anything_new=not amends)
     assert (made.store.also, letters.waiting) == (["row", "letter"], [])
@@ -219,7 +219,7 @@ async def test_in_one_thread_call_the_same_is_prepared_saved_and_committed() -> 
     store, sink = Blocking(), BlockingSink()
     made = Made(letters=Letters(), store=store)
     made.ports.append(port("t", sink))
-    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]
+    made.barrier.states.unsaved.append("row")  # type: ignore[arg-type]  # as above
     await made.barrier.at(cut(), anything_new=True)
     ((pipeline, checkpoint, also),) = store.saved
     assert (pipeline, checkpoint.ordinal, also) == ("p", 9, ["row", "letter"])

@@ -161,7 +161,7 @@ def test_what_stands_before_a_row_that_ends_the_run_passes_all_steps_before_it_i
     pipeline: Any = Pipeline(Source(), name="p")
     for plan in (Fated(("keep", "keep", "fail"), "stop", raises), KEEP, KEEP):
         pipeline = pipeline.pipe(plan, on_error=plan.policy)
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):  # noqa: PT011  - raised by Fated
         run_virtual(pipeline.to(sink).build().run)
     assert sink.records == [{"id": 0, "passed": 3}, {"id": 1, "passed": 3}]
 

@@ -65,7 +65,7 @@ def test_the_id_is_of_ordinal_stage_and_how_many_of_the_record_failed_there_befo
 
 def test_ids_are_those_that_earlier_versions_gave() -> None:
     told = {"pipeline": "p", "run_id": "", "ordinal": 10, "stage": "step"}
-    assert ids(box(), *[failed(0)] * 3) == [letter_id(**told, nth=nth) for nth in range(3)]  # type: ignore[arg-type]
+    assert ids(box(), *[failed(0)] * 3) == [letter_id(**told, nth=nth) for nth in range(3)]  # type: ignore[arg-type]  # some of its arguments
 
 
 def test_further_records_are_numbered_anew_and_slices_of_the_same_are_not() -> None:

@@ -258,7 +258,7 @@ def test_a_filter_is_what_the_queue_is_asked_and_a_limit_beside_it() -> None:
 @pytest.mark.parametrize("name", ["since", "until"])
 def test_a_time_without_an_offset_is_refused_by_its_name(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}=datetime.*a time without an offset"):
-        LetterFilter.of(replay_of().spec, **{name: datetime(2020, 1, 1)})  # type: ignore[arg-type]
+        LetterFilter.of(replay_of().spec, **{name: datetime(2020, 1, 1)})  # type: ignore[arg-type]  # without an offset: refused
 
 
 class Readable:

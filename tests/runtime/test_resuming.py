@@ -117,9 +117,9 @@ def test_ids_of_letters_are_of_the_pipeline_until_it_is_started_over() -> None:
     run(Sink())  # a new one, whose base token is saved
     assert [letter.id for letter in letters.records] == ids("")
     letters.records.clear()
-    sink.restart = lambda token: None  # type: ignore[attr-defined]
+    sink.restart = lambda token: None  # type: ignore[attr-defined]  # some sinks have it
     over = Sink()
-    over.restart = sink.restart  # type: ignore[attr-defined]
+    over.restart = sink.restart  # type: ignore[attr-defined]  # as above
     first = run(over, restart=True, max_records=3)
     run(over)
     assert [letter.id for letter in letters.records] == ids(first.run_id)

@@ -109,7 +109,7 @@ class Holding:
 
 
 class HoldingBatches(Holding):
-    process = None  # type: ignore[assignment]
+    process = None  # type: ignore[assignment]  # it has none
 
     async def process_batch(self, records: Sequence[Any]) -> list[Any]:
         return [Holding.process(self, record) for record in records]

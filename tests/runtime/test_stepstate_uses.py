@@ -167,7 +167,7 @@ def test_the_place_says_how_many_keys_which_rows_hold() -> None:
 def test_a_batch_that_is_undone_leaves_all_as_it_was() -> None:
     state = loaded(a=[1], b=1, c="x")
     state.begin()
-    state.setdefault("a", None).append(2)  # type: ignore[union-attr]
+    state.setdefault("a", None).append(2)  # type: ignore[union-attr]  # a list, by what was set
     state["b"] = 2
     state["b"] = 3
     del state["c"]
@@ -223,10 +223,10 @@ def test_what_is_not_json_is_said_to_be_what_it_is(value: Any, why: str) -> None
 
 def test_a_key_that_is_no_text_is_named() -> None:
     with pytest.raises(StateMisuseError, match=r"step 's': a key of context\.state must be text, not 5"):
-        loaded()[5] = 1  # type: ignore[index]
+        loaded()[5] = 1  # type: ignore[index]  # what is refused
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use != "clear"])
 def test_a_state_that_cannot_be_had_says_why_at_every_use(use: str) -> None:
     with pytest.raises(StateMisuseError, match="because"):
-        USES[use](UnusableState("because"))  # type: ignore[arg-type]
+        USES[use](UnusableState("because"))  # type: ignore[arg-type]  # in its place

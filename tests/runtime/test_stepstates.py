@@ -154,8 +154,8 @@ def test_a_cut_takes_snapshot_and_mapping_as_they_are_there() -> None:
 
 def test_changes_of_cuts_that_reached_the_writer_wait_for_the_next_save() -> None:
     kept, first, second = states(), cut(), cut()
-    first.changes += ["a", "b"]  # type: ignore[list-item]
-    second.changes += ["c"]  # type: ignore[list-item]
+    first.changes += ["a", "b"]  # type: ignore[list-item]  # any objects do
+    second.changes += ["c"]  # type: ignore[list-item]  # as above
     kept.reached(first)
     kept.reached(second)
     kept.reached(first)
@@ -183,7 +183,7 @@ def test_a_mapping_is_filled_with_what_was_saved_and_goes_on_behind_it() -> None
         assert dict(mapping) == {"x": 1, "y": [2]}
         mapping["z"] = 3
         kept.cut(step, at)
-        assert at.states["a"]["state"] == {"keys": 3, "first": 0, "next": 2}  # type: ignore[index,call-overload]
+        assert at.states["a"]["state"] == {"keys": 3, "first": 0, "next": 2}  # type: ignore[index,call-overload]  # of JSON
         fresh = states(store)
         await fresh.load(plain("other"), saved)
         assert not fresh.stateful(plain("other"))

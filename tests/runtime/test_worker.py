@@ -103,7 +103,7 @@ def test_a_batch_that_raises_is_one_answer_with_its_traceback() -> None:
     assert isinstance(raised, inside.Raised)
     assert raised.name == "UnpicklingError"
     for kind in ("batch", "map"):
-        failed = loaded(fails, kind).work(pickle.dumps([1]), 1.0, columns=False)  # type: ignore[arg-type]
+        failed = loaded(fails, kind).work(pickle.dumps([1]), 1.0, columns=False)  # type: ignore[arg-type]  # one of the kinds
         failed = failed if isinstance(failed, inside.Raised) else failed.raised[0]
         assert (failed.name, failed.text, failed.exit_code) == ("ValueError", "no", None)
         assert failed.traceback.startswith("Traceback")

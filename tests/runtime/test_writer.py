@@ -285,7 +285,7 @@ async def test_each_write_and_each_cut_tells_the_adaptive_limit_how_long_it_took
     sink = ListSink(delay=lambda: 2.0)
     work = Worked({"sink": sink, "policy": "stop"})
     adaptive = Adaptive()
-    work.writer.adaptive = adaptive  # type: ignore[assignment]
+    work.writer.adaptive = adaptive  # type: ignore[assignment]  # a double
     work.credits.pressed = True
     await work.handle(batch_of(["a"], limit=9, cut=Cut(ordinal=1, position=None)))
     assert adaptive.told == [(2.0, 9, True), (0.0, 9, False)]
@@ -322,7 +322,7 @@ async def test_whatever_was_handled_since_the_last_cut_is_new_at_the_next(
 ) -> None:
     work = Worked({"sink": ListSink(), "policy": "stop"}, multiplies=True)
     barrier = Barrier()
-    work.writer.barrier = barrier  # type: ignore[assignment]
+    work.writer.barrier = barrier  # type: ignore[assignment]  # a double
     told = {"rows": [], "index": [], "count": 0} | more
     await work.handle(batch_of(**told), *(batch_of([], cut=Cut(ordinal=2, position=None)) for _ in range(2)))
     assert barrier.told == [new, False]

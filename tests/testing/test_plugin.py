@@ -214,7 +214,7 @@ def test_a_broken_law_is_found_again_by_the_seed_that_it_prints(here: Any) -> No
 
 
 def test_the_seed_is_taken_back_at_the_end(pytester: pytest.Pytester) -> None:
-    from agora.testing import seeding  # noqa: PLC0415
+    from agora.testing import seeding  # noqa: PLC0415  - its state is the test
 
     pytester.makepyfile(SEEDS)
     pytester.makefile(".ini", pytest="[pytest]\n")

@@ -89,7 +89,7 @@ def ordered_alike(records: list[Record]) -> list[Record]:
     for record in records:
         if type(record) is dict:
             order = orders.setdefault(frozenset(record), list(record))
-            record = {name: record[name] for name in order}  # noqa: PLW2901
+            record = {name: record[name] for name in order}  # noqa: PLW2901  - the same record, ordered
         alike.append(record)
     return alike
 

@@ -65,7 +65,7 @@ async def started(step: Step, state: dict[str, Json]) -> AsyncGenerator[None]:
     async with AsyncExitStack() as life:
         context = _context(state)
         if callable(getattr(part, "lifespan", None)):
-            await life.enter_async_context(part.lifespan(context))  # type: ignore[attr-defined]
+            await life.enter_async_context(part.lifespan(context))  # type: ignore[attr-defined]  # it was asked for
         for opening, closing in (("open", "close"), ("on_start", "on_end")):
             if callable(hook := getattr(part, opening, None)):
                 await maybe_await(hook(context))

@@ -282,7 +282,7 @@ async def _require_whole(machine: Machine, step: StateStep, what: str, *, finish
 async def _require_checkpoint(what: str, call: Callable[[], object]) -> None:
     try:
         with assert_checkpoints():
-            await call()  # type: ignore[misc]
+            await call()  # type: ignore[misc]  # what it gives is awaitable
     except AssertionError as error:
         raise Breach(laws.CHECKPOINTS, f"{what} returned without a checkpoint") from error
 

@@ -88,7 +88,7 @@ class Machine(seam.Seam):
         return f"{self.chance.getrandbits(64):016x}"
 
     def overdue_flag(self) -> list[None]:
-        return _Flag(random.Random(self.plan.seed + 1), self.plan.overdue) if self.plan.overdue else []  # noqa: S311
+        return _Flag(random.Random(self.plan.seed + 1), self.plan.overdue) if self.plan.overdue else []  # noqa: S311  - as above
 
     async def sleep(self, seconds: float) -> None:
         """A trio checkpoint: nothing real passes here, so the virtual clock is the machine's."""

@@ -213,7 +213,7 @@ def test_a_bound_pipeline_whose_parts_can_run_again_is_simulated_as_it_is() -> N
 
 def test_what_is_no_pipeline_is_refused() -> None:
     with pytest.raises(ConfigError, match="BoundPipeline or a function"):
-        simulate(3, seed=1)  # type: ignore[arg-type]
+        simulate(3, seed=1)  # type: ignore[arg-type]  # what is refused
 
 
 def test_an_error_of_the_builder_comes_out_itself() -> None:
